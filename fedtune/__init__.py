@@ -1,0 +1,44 @@
+"""fedtune: what does it cost to spread the fine-tuning of a transformer over K clients?
+
+``TrialConfig`` and ``simulate`` need PyTorch alone. ``trainable``, ``BaselineFirstSearcher`` and
+``MlflowCallback`` are for Ray Tune scripts of your own; they are imported when they are first used,
+so that ``import fedtune`` stays quick and works where neither Ray nor MLflow is installed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedtune.config import BadInput, TrialConfig
+    from fedtune.sweep.callback import MlflowCallback
+    from fedtune.sweep.searcher import BaselineFirstSearcher
+    from fedtune.sweep.trainable import trainable
+    from fedtune.trial.simulation import simulate
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BadInput": "fedtune.config",
+    "TrialConfig": "fedtune.config",
+    "simulate": "fedtune.trial.simulation",
+    "trainable": "fedtune.sweep.trainable",
+    "BaselineFirstSearcher": "fedtune.sweep.searcher",
+    "MlflowCallback": "fedtune.sweep.callback",
+}
+
+__all__ = [
+    "BadInput",
+    "BaselineFirstSearcher",
+    "MlflowCallback",
+    "TrialConfig",
+    "simulate",
+    "trainable",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'fedtune' has no attribute {name!r}")

@@ -1,0 +1,322 @@
+"""The one definition of a trial.
+
+The command line, sweep files, ``MLproject`` and Tune's search space all derive from
+:class:`TrialConfig`: a field added here is an option, a YAML key and a tracked parameter at once.
+Values of the paper are the defaults (Hilmkil et al. 2021, section 3.4), except where ``auto`` knows
+better.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+Auto = Literal["auto"]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Name = Annotated[str, Field(min_length=1)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+
+
+class Fault(NamedTuple):
+    """One thing wrong with the input: which field, the value it has, and what is allowed instead."""
+
+    field: str
+    value: object
+    message: str
+
+    def __str__(self) -> str:
+        shown = "" if self.value is None else f"={self.value!r}"
+        return f"{self.field}{shown}: {self.message}"
+
+
+class Refusal(Exception):
+    """Something fedtune will not do, said in lines that a user can act on (exit code 2)."""
+
+
+class BadInput(Refusal, ValueError):
+    """Input that cannot be used, as a list of faults, one line each. Raised before anything starts."""
+
+    def __init__(self, faults: Iterable[Fault]):
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+    def __reduce__(self) -> tuple[type[BadInput], tuple[tuple[Fault, ...]]]:
+        return type(self), (self.faults,)  # it crosses process borders (Ray), so it must unpickle
+
+    @classmethod
+    def of(cls, field: str, value: object, message: str) -> BadInput:
+        """A single fault."""
+        return cls([Fault(field, value, message)])
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a field accepts, in the words of an error message."""
+
+    text: str
+
+
+class TrialConfig(BaseModel):
+    """One simulation: a model fine-tuned on a data set by a number of clients.
+
+    Constructing it checks every field and every combination; :class:`BadInput` lists all faults at
+    once. ``auto`` values are settled by :func:`fedtune.trial.prepare`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=False)
+
+    # What is trained on what
+    model: Annotated[Name, Allowed("a short name, a hub id or a directory")] = Field(
+        description="short name (see `fedtune list`), hub id, or directory in Hugging Face layout"
+    )
+    dataset: Annotated[Name, Allowed("a short name, a hub id or a directory")] = Field(
+        description="short name (see `fedtune list`), hub id, or directory in Hugging Face layout"
+    )
+    clients: Annotated[Positive, Allowed("an integer of at least 1")] = Field(
+        description="K, the number of clients the training data is spread over"
+    )
+    seed: Annotated[Seed, Allowed("an integer of at least 0")] = Field(
+        0, description="draws the head, the partition, the order of examples and dropout"
+    )
+    data_seed: Annotated[Seed, Allowed("an integer of at least 0")] = Field(
+        0, description="draws subsets and the validation split"
+    )
+    train_examples: Annotated[
+        Positive | Literal["all"], Allowed("'all' or an integer of at least 1")
+    ] = Field("all", description="training examples in all, over all clients")
+    validation_examples: Annotated[Count, Allowed("an integer of at least 0")] = Field(
+        0, description="examples set aside from the training data before it is partitioned"
+    )
+    test_examples: Annotated[
+        Positive | Literal["all"], Allowed("'all' or an integer of at least 1")
+    ] = Field("all", description="test examples")
+    text_column: Annotated[Name, Allowed("'auto' or a column's name")] = Field(
+        "auto", description="column that holds the text"
+    )
+    label_column: Annotated[Name, Allowed("'auto' or a column's name")] = Field(
+        "auto", description="column that holds the label"
+    )
+    max_length: Annotated[
+        Annotated[int, Field(ge=3)], Allowed("an integer of at least 3 (two tokens are special)")
+    ] = Field(128, description="tokens a text is cut to, special tokens included")
+
+    # What a client does in a round
+    local_epochs: Annotated[Positive, Allowed("an integer of at least 1")] = Field(
+        2, description="E, passes over a client's own data in one round"
+    )
+    batch_size: Annotated[Positive, Allowed("an integer of at least 1")] = Field(
+        32, description="B, examples in a local step"
+    )
+    client_optimizer: Annotated[Literal["sgd", "adamw"], Allowed("'sgd' or 'adamw'")] = Field(
+        "sgd", description="optimiser on the clients, started anew every round"
+    )
+    learning_rate: Annotated[Rate | Auto, Allowed("'auto' or a number above 0")] = Field(
+        "auto",
+        description="auto: the rate on the model's card for a miniature, else 2e-5 (the paper's)",
+    )
+    momentum: Annotated[
+        Annotated[float, Field(ge=0, lt=1)], Allowed("a number from 0 to below 1")
+    ] = Field(0.0, description="of SGD")
+    weight_decay: Annotated[NonNegative, Allowed("a number of at least 0")] = Field(
+        0.0, description="of either optimiser, on all parameters"
+    )
+    shuffle: Annotated[Literal["every_epoch", "once"], Allowed("'every_epoch' or 'once'")] = Field(
+        "every_epoch", description="when the order of a client's examples is drawn"
+    )
+    drop_last: Annotated[bool, Allowed("true or false")] = Field(
+        False, description="drop incomplete batches, and the remainder of N/K examples"
+    )
+    attention_mask: Annotated[bool, Allowed("true or false")] = Field(
+        True, description="false pads to max_length and attends to the padding"
+    )
+
+    # How the clients are joined
+    strategy: Annotated[Literal["fedavg"], Allowed("'fedavg'")] = Field(
+        "fedavg", description="how the server uses the clients' models"
+    )
+    partition: Annotated[Literal["iid"], Allowed("'iid'")] = Field(
+        "iid", description="how examples are spread over clients"
+    )
+    head_init: Annotated[Literal["shared", "per_client"], Allowed("'shared' or 'per_client'")] = (
+        Field("shared", description="per_client: each client starts round 1 from a head of its own")
+    )
+
+    # How long
+    budget_rounds: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1")] = (
+        Field("auto", description="rounds at which all trials are compared; auto: by data set")
+    )
+    max_rounds: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1")] = Field(
+        "auto", description="cap on the rounds of a trial; auto: twice the budget"
+    )
+    target_fraction: Annotated[Fraction, Allowed("a number above 0, at most 1")] = Field(
+        0.9, description="the target as a fraction of the baseline's accuracy"
+    )
+    target_accuracy: Annotated[
+        Fraction | Literal["none"], Allowed("'none' or a number above 0, at most 1")
+    ] = Field("none", description="a target of your own, instead of the fraction of the baseline")
+    stop: Annotated[
+        Literal["target", "budget-then-target"], Allowed("'target' or 'budget-then-target'")
+    ] = Field("target", description="may a trial that meets its target stop before the budget?")
+    stop_on: Annotated[Literal["test", "validation"], Allowed("'test' or 'validation'")] = Field(
+        "test", description="the split whose accuracy is held against the target"
+    )
+    eval_every: Annotated[Positive, Allowed("an integer of at least 1")] = Field(
+        1, description="rounds between evaluations; budget and last round are always evaluated"
+    )
+
+    # What it runs on
+    precision: Annotated[Literal["auto", "fp32"], Allowed("'auto' or 'fp32'")] = Field(
+        "auto", description="auto: fp32 (mixed precision has not landed yet)"
+    )
+    device: Annotated[Device, Allowed("'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'")] = Field(
+        "auto", description="auto: cuda where there is one, else cpu"
+    )
+    threads: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1")] = Field(
+        "auto", description="CPU threads of a trial; auto: cores / min(cores, federated trials)"
+    )
+
+    def __init__(self, **values: Any) -> None:
+        faults = find_faults(values)
+        if faults:
+            raise BadInput(faults)
+        super().__init__(**values)
+
+    def replace(self, **changes: Any) -> TrialConfig:
+        """A copy with other values, checked again."""
+        return TrialConfig(**{**self.model_dump(), **changes})
+
+
+FIELDS: tuple[str, ...] = tuple(TrialConfig.model_fields)
+
+#: Fields that may differ between two launches of one and the same trial: how long it runs, when it is
+#: looked at, and what it runs on. Everything else is part of the trial's identity.
+UNHASHED: frozenset[str] = frozenset(
+    "budget_rounds max_rounds target_fraction target_accuracy stop stop_on eval_every "
+    "device threads".split()
+)
+
+_NOT_LANDED = {
+    ("precision", "bf16"): "mixed precision has not landed yet; allowed: 'auto' or 'fp32'",
+}
+
+
+def _adapter(field: str) -> TypeAdapter[Any]:
+    info = TrialConfig.model_fields[field]
+    constraints = tuple(entry for entry in info.metadata if not isinstance(entry, Allowed))
+    kind: Any = info.annotation
+    return TypeAdapter(Annotated[kind, *constraints] if constraints else kind)
+
+
+def allowed(field: str) -> str:
+    """What ``field`` accepts, in words."""
+    entries = TrialConfig.model_fields[field].metadata
+    return next(entry.text for entry in entries if isinstance(entry, Allowed))
+
+
+def choices(field: str) -> tuple[str, ...]:
+    """The words a field accepts, for a field that accepts only words; empty otherwise."""
+    words = get_args(TrialConfig.model_fields[field].annotation)
+    return words if words and all(isinstance(word, str) for word in words) else ()
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` where something in ``known`` is close to ``word``, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def parse_text(field: str, text: str) -> Any:
+    """The value that ``text`` from a command line means for ``field``; BadInput if it means none."""
+    _known(field)
+    try:
+        return _adapter(field).validate_strings(text.strip())
+    except ValidationError:
+        raise BadInput([_fault(field, text)]) from None
+
+
+def check_value(field: str, value: object) -> None:
+    """Raise BadInput unless ``value`` has the type and range of ``field`` (strictly: no '32')."""
+    _known(field)
+    try:
+        _adapter(field).validate_python(value, strict=True)
+    except ValidationError:
+        raise BadInput([_fault(field, value)]) from None
+
+
+def _known(field: str) -> None:
+    if field not in FIELDS:
+        hint = did_you_mean(field, FIELDS)
+        raise BadInput.of(field, None, f"there is no such setting{hint}; see `fedtune run --help`")
+
+
+def _fault(field: str, value: object) -> Fault:
+    special = _NOT_LANDED.get((field, str(value)))
+    return Fault(field, value, special or f"allowed is {allowed(field)}")
+
+
+def find_faults(values: Mapping[str, Any], require_all: bool = True) -> list[Fault]:
+    """Every fault of a set of values: unknown names, wrong types, impossible combinations.
+
+    ``require_all`` also reports required fields that are missing.
+    """
+    faults: list[Fault] = []
+    for field, value in values.items():
+        try:
+            check_value(field, value)
+        except BadInput as bad:
+            faults += bad.faults
+    if require_all:
+        for field, info in TrialConfig.model_fields.items():
+            if info.is_required() and field not in values:
+                faults.append(Fault(field, None, f"is missing; allowed is {allowed(field)}"))
+    wrong = {fault.field for fault in faults}
+    sound = {
+        field: values.get(field, info.default)
+        for field, info in TrialConfig.model_fields.items()
+        if field not in wrong and (field in values or not info.is_required())
+    }
+    return faults + _combination_faults(sound)
+
+
+def _combination_faults(sound: Mapping[str, Any]) -> list[Fault]:
+    faults = []
+    budget, cap = sound.get("budget_rounds"), sound.get("max_rounds")
+    if isinstance(budget, int) and isinstance(cap, int) and cap < budget:
+        faults.append(
+            Fault("max_rounds", cap, f"allowed is at least budget_rounds, which is {budget}")
+        )
+    if sound.get("stop_on") == "validation" and sound.get("validation_examples") == 0:
+        faults.append(
+            Fault("stop_on", "validation", "needs validation_examples of at least 1, which is 0")
+        )
+    clients, examples = sound.get("clients"), sound.get("train_examples")
+    if isinstance(clients, int) and isinstance(examples, int) and clients > examples:
+        faults.append(
+            Fault("clients", clients, f"allowed is at most train_examples, which is {examples}")
+        )
+    return faults
+
+
+def settings_without_effect(config: TrialConfig) -> list[str]:
+    """A line for every setting that was changed and does nothing in this combination."""
+    lines = []
+    if config.client_optimizer == "adamw" and config.momentum:
+        lines.append(f"momentum={config.momentum} has no effect: AdamW has betas of its own")
+    if config.target_accuracy != "none" and config.target_fraction != 0.9:
+        lines.append(
+            f"target_fraction={config.target_fraction} has no effect: "
+            f"target_accuracy={config.target_accuracy} is given"
+        )
+    draws = config.validation_examples or config.train_examples != "all"
+    if config.data_seed and not draws and config.test_examples == "all":
+        lines.append(f"data_seed={config.data_seed} has no effect: nothing is drawn from the data")
+    return lines
