@@ -1,0 +1,1 @@
+"""The algorithm: local training, averaging, evaluation. Needs PyTorch and nothing else."""

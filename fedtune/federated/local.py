@@ -1,0 +1,112 @@
+"""What one client does in a round: E local epochs of an ordinary optimiser on its own examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from fedtune.data.batches import Batch, DeviceSplit
+from fedtune.federated.flat import FlatModel
+from fedtune.randomness import derive_seed, generator
+
+
+class Diverged(RuntimeError):
+    """A loss or a parameter stopped being finite; names the round and the client."""
+
+    def __init__(self, round_num: int, client_id: int):
+        self.round_num, self.client_id = round_num, client_id
+        super().__init__(f"diverged in round {round_num} at client {client_id}")
+
+    def __reduce__(self) -> tuple[type[Diverged], tuple[int, int]]:
+        return type(self), (self.round_num, self.client_id)
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """The client's recipe (section 3.4 of the paper has the values that are the defaults)."""
+
+    local_epochs: int
+    batch_size: int
+    optimizer: Literal["sgd", "adamw"]
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    shuffle: Literal["every_epoch", "once"]
+    drop_last: bool
+    seed: int
+
+    def steps(self, num_examples: int) -> int:
+        """Local steps that a client with ``num_examples`` takes in one round."""
+        divide = math.floor if self.drop_last else math.ceil
+        return self.local_epochs * divide(num_examples / self.batch_size)
+
+    def new_optimizer(self, flat: FlatModel) -> torch.optim.Optimizer:
+        """A fresh optimiser: clients keep no state between rounds."""
+        if self.optimizer == "adamw":
+            return torch.optim.AdamW(
+                [flat.parameters], lr=self.learning_rate, weight_decay=self.weight_decay
+            )
+        return torch.optim.SGD(
+            [flat.parameters],
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+
+    def batches(self, num_examples: int, round_num: int, client_id: int) -> Iterator[Tensor]:
+        """Positions (int64, at most batch_size) of each local step's examples, epoch after epoch."""
+        key: tuple[int | str, ...] = (self.seed, "order", client_id)
+        order = generator(*key, "once" if self.shuffle == "once" else round_num)
+        positions = torch.randperm(num_examples, generator=order)
+        for epoch in range(self.local_epochs):
+            if epoch and self.shuffle == "every_epoch":
+                positions = torch.randperm(num_examples, generator=order)
+            for batch in positions.split(self.batch_size):
+                if not self.drop_last or len(batch) == self.batch_size:
+                    yield batch
+
+
+def train_client(
+    flat: FlatModel,
+    data: DeviceSplit,
+    examples: Tensor,
+    recipe: LocalTraining,
+    round_num: int,
+    client_id: int,
+) -> tuple[float, int]:
+    """Train ``flat`` in place on ``examples`` (int64 indices into ``data``) for one round.
+
+    Returns (sum of the loss over all examples of all local steps, their number). Raises Diverged
+    when that loss, or a parameter, is no longer finite; it is looked at once per client, since each
+    look makes a GPU wait.
+    """
+    flat.model.train()
+    torch.manual_seed(derive_seed(recipe.seed, "dropout", round_num, client_id))
+    optimizer = recipe.new_optimizer(flat)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=flat.values.device)
+    num_examples = 0
+    for positions in recipe.batches(len(examples), round_num, client_id):
+        batch = data.batch(examples[positions])
+        optimizer.zero_grad(set_to_none=False)
+        loss = cross_entropy(logits(flat, batch), batch.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        loss_sum += loss.detach() * len(batch)
+        num_examples += len(batch)
+    total = loss_sum.item()
+    if not math.isfinite(total) or not bool(flat.values.isfinite().all()):
+        raise Diverged(round_num, client_id)
+    return total, num_examples
+
+
+def logits(flat: FlatModel, batch: Batch) -> Tensor:
+    """The model's scores, (B, C) fp32. The one place where a batch meets the model."""
+    output = flat.model(input_ids=batch.token_ids, attention_mask=batch.attention_mask)
+    scores: Tensor = output.logits
+    return scores

@@ -1,0 +1,113 @@
+"""Loading a sequence classifier whose head is drawn from the trial's seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fedtune.config import BadInput
+from fedtune.randomness import derive_seed
+
+
+def load_classifier(directory: Path, *, num_classes: int, seed: int) -> Any:
+    """A ``PreTrainedModel`` with ``num_classes`` outputs: pretrained encoder, head drawn from ``seed``.
+
+    Always fp32, whatever the file holds: a checkpoint in half precision would load as such, and steps
+    of 2e-5 would vanish in it. Raises BadInput where the architecture has no sequence classifier or
+    keeps running statistics (those are no parameters, so averaging would leave them behind).
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    try:
+        with torch.random.fork_rng(), quiet_transformers():
+            torch.manual_seed(derive_seed(seed, "new parameters"))
+            model = AutoModelForSequenceClassification.from_pretrained(
+                directory,
+                config=AutoConfig.from_pretrained(directory, num_labels=num_classes),
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                ignore_mismatched_sizes=True,  # a fine-tuned checkpoint's own head is replaced anyway
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
+    except ValueError as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise BadInput.of("model", str(directory), f"is no sequence classifier: {reason}") from None
+    for name, module in model.named_modules():
+        if getattr(module, "track_running_stats", False):
+            raise BadInput.of(
+                "model",
+                str(directory),
+                f"{name} keeps running statistics, which FedAvg cannot average",
+            )
+    draw_head(model, seed)
+    return model
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no "newly initialised: classifier.weight", which is what is asked for."""
+    from transformers import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def head_names(model: Any) -> list[str]:
+    """Names of the parameters that are new in fine-tuning: all outside the pretrained base model."""
+    prefix = f"{model.base_model_prefix}."
+    return [name for name, _ in model.named_parameters() if not name.startswith(prefix)]
+
+
+def draw_head(model: Any, *key: int | str) -> None:
+    """Draw the head's parameters anew, in place, by the architecture's own rule, from ``key``."""
+    names = head_names(model)
+    parameters = dict(model.named_parameters())
+    modules = dict.fromkeys(name.rpartition(".")[0] for name in names)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(derive_seed("head", *key))
+        drawn: dict[str, Tensor] = {}
+        for name in names:  # on the CPU, so that every device starts from the same head
+            parameter = parameters[name]
+            drawn[name] = torch.empty(parameter.shape, dtype=parameter.dtype)
+        for module_name in modules:
+            _initialize(model, model.get_submodule(module_name), module_name, drawn)
+        for name in names:
+            parameters[name].data.copy_(drawn[name])
+
+
+def _initialize(model: Any, module: nn.Module, module_name: str, drawn: dict[str, Tensor]) -> None:
+    """Fill the tensors of ``drawn`` that belong to ``module`` as a new model of this kind would."""
+    kept = dict(module.named_parameters(recurse=False))
+    for name in kept:  # fresh tensors: loaded ones carry a mark that forbids initialising them
+        setattr(module, name, nn.Parameter(drawn[f"{module_name}.{name}".removeprefix(".")]))
+    model._init_weights(module)
+    for name, parameter in kept.items():
+        setattr(module, name, parameter)
+
+
+def describe(directory: Path) -> dict[str, int]:
+    """Layers, positions, vocabulary, width and heads from the configuration; 0 where it is silent."""
+    config = json.loads((directory / "config.json").read_text())
+    first = lambda *names: next((config[n] for n in names if n in config), 0)  # noqa: E731
+    return {
+        "layers": int(first("num_hidden_layers", "n_layers", "num_layers", "n_layer")),
+        "max_positions": int(first("max_position_embeddings", "n_positions")),
+        "vocab_size": int(first("vocab_size")),
+        "hidden_size": int(first("hidden_size", "dim", "d_model")),
+        "heads": int(first("num_attention_heads", "n_heads", "n_head")),
+    }

@@ -1,0 +1,188 @@
+"""Where models come from: short names, hub ids and local directories become one directory.
+
+Only files that hold data are ever taken: safetensors, JSON and vocabularies. Nothing downloaded is
+executed, and no pickle is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from fedtune.config import BadInput, did_you_mean
+
+PAPER_LEARNING_RATE = 2.0e-5
+
+_MINI = Path(__file__).parent / "mini"
+_HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "README.md"]
+TOKENIZER_FILES = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "added_tokens.json",
+]
+
+
+@dataclass(frozen=True)
+class ShortName:
+    """A model that fedtune knows by a name of its own."""
+
+    hub_id: str | None
+    description: str
+
+
+NAMES: Mapping[str, ShortName] = {
+    "mini-bert": ShortName(None, "4 layers, width 128, pretrained pooler; ships with fedtune"),
+    "mini-albert": ShortName(None, "one layer applied 4 times, width 128; ships with fedtune"),
+    "mini-distilbert": ShortName(None, "2 layers, distilled from mini-bert; ships with fedtune"),
+    "bert": ShortName("google-bert/bert-base-cased", "12 layers, 110 M parameters"),
+    # v1, which the paper's code used: v2's encoder has no dropout, unlike the other two models'.
+    "albert": ShortName("albert/albert-base-v1", "12 layers sharing 11 M parameters"),
+    "distilbert": ShortName("distilbert/distilbert-base-cased", "6 layers, 65 M parameters"),
+}
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model found on this machine: a directory in Hugging Face layout with safetensors weights."""
+
+    name: str
+    directory: Path
+    learning_rate: float  # of plain SGD; the card's, or the paper's where the card names none
+
+
+def find_model(name: str) -> ModelSource:
+    """Find ``name``, downloading it where it is a hub id that is not in the local cache.
+
+    A folder of that name under ``$FEDTUNE_DATA`` comes first, then a short name, then a directory,
+    then the hub. Raises BadInput where there is nothing usable.
+    """
+    directory = _local_directory(name) or _from_hub(name)
+    _check_directory(name, directory)
+    return ModelSource(name, directory, _card_learning_rate(directory))
+
+
+def availability(name: str) -> str:
+    """Where a model would come from, without touching the network: for people to read."""
+    local = _local_directory(name)
+    if local is not None:
+        return "ships with fedtune" if local.parent == _MINI else f"local: {local}"
+    return "in the local cache" if _cached(_hub_id(name)) else "needs the network once"
+
+
+@lru_cache(maxsize=32)
+def _hash_file(path: str, size: int, modified_ns: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(directory: Path) -> str:
+    """SHA-256 (hex) over the configuration and the initial weights: what makes a model itself."""
+    digest = hashlib.sha256()
+    for path in [directory / "config.json", *sorted(directory.glob("*.safetensors"))]:
+        stat = path.stat()
+        digest.update(_hash_file(str(path), stat.st_size, stat.st_mtime_ns).encode())
+    return digest.hexdigest()
+
+
+def _local_directory(name: str) -> Path | None:
+    data = os.environ.get("FEDTUNE_DATA")
+    if data and (Path(data) / name / "config.json").is_file():
+        return Path(data) / name
+    if name in NAMES:
+        return _MINI / name if NAMES[name].hub_id is None else None
+    path = Path(name).expanduser()
+    return path if path.is_dir() else None
+
+
+def _hub_id(name: str) -> str:
+    return (NAMES[name].hub_id if name in NAMES else None) or name
+
+
+def _cached(hub_id: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = Path(snapshot_download(hub_id, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    has_all = (found / "config.json").is_file() and any(found.glob("*.safetensors"))
+    return found if has_all else None
+
+
+def _from_hub(name: str) -> Path:
+    hub_id = _hub_id(name)
+    if name not in NAMES and ("/" not in name or name.startswith((".", "/", "~"))):
+        hint = did_you_mean(name, NAMES)
+        raise BadInput.of(
+            "model",
+            name,
+            f"no such model{hint}; allowed is one of {', '.join(NAMES)}, "
+            "a directory, or a hub id such as google-bert/bert-base-cased",
+        )
+    cached = _cached(hub_id)
+    if cached is not None:
+        return cached
+    from fedtune.hub import go_offline_if_unreachable
+
+    way_out = (
+        f"put the model's directory at $FEDTUNE_DATA/{name}, give a directory, "
+        "or run once where the hub can be reached"
+    )
+    if not go_offline_if_unreachable():
+        raise BadInput.of(
+            "model", name, f"not in the local cache and the hub cannot be reached; {way_out}"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES + TOKENIZER_FILES))
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadInput.of("model", name, f"the hub did not give it ({reason}); {way_out}") from None
+
+
+def _check_directory(name: str, directory: Path) -> None:
+    if not (directory / "config.json").is_file():
+        raise BadInput.of("model", name, f"{directory} has no config.json, so it is no model")
+    if not any(directory.glob("*.safetensors")):
+        raise BadInput.of(
+            "model",
+            name,
+            f"{directory} has no safetensors weights; other formats can run code when they are "
+            "opened; save it once more with model.save_pretrained(directory)",
+        )
+    if not any((directory / file).is_file() for file in TOKENIZER_FILES):
+        raise BadInput.of("model", name, f"{directory} has no tokenizer files")
+    try:
+        json.loads((directory / "config.json").read_text())
+    except ValueError:
+        raise BadInput.of("model", name, f"{directory}/config.json is not valid JSON") from None
+
+
+def _card_learning_rate(directory: Path) -> float:
+    """The rate that the model card recommends for plain SGD (front matter, fedtune.learning_rate)."""
+    import yaml
+
+    card = directory / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    if not text.startswith("---\n"):
+        return PAPER_LEARNING_RATE
+    try:
+        front = yaml.safe_load(text.split("\n---", 1)[0])
+    except yaml.YAMLError:  # a card is prose by strangers; only its own key matters here
+        return PAPER_LEARNING_RATE
+    section = front.get("fedtune") if isinstance(front, dict) else None
+    rate = section.get("learning_rate") if isinstance(section, dict) else None
+    return float(rate) if rate is not None else PAPER_LEARNING_RATE
