@@ -1,0 +1,217 @@
+"""A trial's model, data, partition and server state, and the record that each round gives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedtune.data.batches import DeviceSplit
+from fedtune.data.partition import iid_partition, label_counts
+from fedtune.data.splits import Examples
+from fedtune.data.tokens import Split
+from fedtune.federated.evaluation import evaluate
+from fedtune.federated.fedavg import fedavg_round
+from fedtune.federated.flat import FlatModel, digest
+from fedtune.federated.local import train_client
+from fedtune.models.classifier import draw_head, head_names, load_classifier, quiet_transformers
+from fedtune.models.zoo import TOKENIZER_FILES
+from fedtune.trial.prepare import Trial, data_facts, open_examples, recipe_of
+
+BYTES_PER_PARAMETER = 4  # fp32, the precision in which parameters travel
+
+
+class Federation:
+    """Everything a trial computes with. ``server`` (num_parameters,) fp32 is the global model."""
+
+    def __init__(self, trial: Trial):
+        self.trial, config = trial, trial.config
+        with self._settings():
+            self.device = torch.device(config.device)
+            tokens, examples = open_examples(trial)
+            self.facts: dict[str, Any] = data_facts(trial)
+            model = load_classifier(
+                Path(trial.model_dir), num_classes=examples.num_classes, seed=config.seed
+            )
+            self.flat = FlatModel(model.to(self.device))
+            self.facts["model/parameters"] = self.flat.num_parameters
+            self.clients = iid_partition(
+                len(examples.train),
+                config.clients,
+                seed=config.seed,
+                drop_remainder=config.drop_last,
+            )
+            self.partition = self._describe_partition(examples)
+            self.splits = {
+                name: self._on_device(split, examples, tokens.pad_token_id)
+                for name, split in vars(examples).items()
+                if isinstance(split, Split)
+            }
+            self.recipe = recipe_of(config)
+            self._heads_apart = config.head_init == "per_client"
+            if self._heads_apart:
+                self._average_heads()
+            self.server = self.flat.values.clone()
+            self._buffers = self.flat.buffers_digest()
+
+    def round_zero(self) -> dict[str, Any]:
+        """The record of the untrained server model."""
+        record = {"round": 0, "steps/sequential": 0, "comm/bytes": 0}
+        return record | self._evaluate() | {"params_digest": digest(self.server)}
+
+    def round(self, round_num: int, evaluates: bool) -> dict[str, Any]:
+        """Run round ``round_num`` (from 1) and give its record. Raises Diverged."""
+        config = self.trial.config
+        own_heads = self._heads_apart and round_num == 1
+        start = time.perf_counter()
+        with self._settings():
+            result = fedavg_round(
+                self.server,
+                self.flat,
+                self.splits["train"],
+                self.clients,
+                self.recipe,
+                round_num,
+                self._draw_own_head if own_heads else lambda client_id: None,
+            )
+            # Waits for the device too, so the time below is that of the work.
+            params_digest = digest(self.server)
+        elapsed = time.perf_counter() - start
+        if self.flat.buffers_digest() != self._buffers:
+            raise RuntimeError("training changed the model's buffers, which FedAvg cannot average")
+        traffic = 2 * config.clients * BYTES_PER_PARAMETER * self.flat.num_parameters
+        record: dict[str, Any] = {
+            "round": round_num,
+            "train/loss": result.train_loss,
+            "clients/drift": result.drift,
+            "server/update_norm": result.update_norm,
+            "steps/sequential": round_num * self.facts["steps/per_round"],
+            "comm/bytes": round_num * traffic if config.clients > 1 else 0,
+            "time/round_s": elapsed,
+            "throughput/examples_per_s": result.num_examples / elapsed,
+        }
+        if result.agreement is not None:
+            record["clients/agreement"] = result.agreement
+        if evaluates:
+            record |= self._evaluate()
+        return record | {"params_digest": params_digest}
+
+    def save(self, directory: Path) -> None:
+        """Write the server's model as a Hugging Face directory: configuration, weights, tokenizer."""
+        with self._settings():
+            self.flat.values.copy_(self.server)
+            # Copies, because safetensors refuses tensors that are views into one buffer.
+            state = {name: t.detach().cpu().clone() for name, t in _state(self.flat).items()}
+            with quiet_transformers():
+                self.flat.model.save_pretrained(directory, state_dict=state)
+        for name in TOKENIZER_FILES:
+            source = Path(self.trial.model_dir) / name
+            if source.is_file():
+                shutil.copyfile(source, directory / name)
+
+    def load(self, directory: Path, params_digest: str) -> None:
+        """Take the server's model from a checkpoint; ValueError unless it has ``params_digest``."""
+        from safetensors.torch import load_file
+
+        state = _state(self.flat)
+        for path in sorted(directory.glob("*.safetensors")):
+            for name, tensor in load_file(path).items():
+                state[name].copy_(tensor)
+        self.server.copy_(self.flat.values)
+        if digest(self.server) != params_digest:
+            raise ValueError(f"{directory} does not hold the model of the last logged round")
+
+    def measure(self, num_batches: int) -> tuple[float, float]:
+        """Examples a second in training and in evaluation, from ``num_batches`` batches of each.
+
+        Leaves the server as it is. One batch of each is not counted: the first is always slower.
+        """
+        data, size = self.splits["train"], self.recipe.batch_size
+        spread = torch.linspace(0, len(data) - 1, size * num_batches).long()
+        first, rest = spread[:: max(num_batches, 1)], spread
+        with self._settings():
+            self.flat.values.copy_(self.server)
+            once = replace(self.recipe, local_epochs=1, drop_last=False)
+            train_client(self.flat, data, first, once, 0, 0)
+            start = time.perf_counter()
+            train_client(self.flat, data, rest, once, 0, 0)
+            trained = time.perf_counter()
+            part = data.subset(rest)
+            evaluate(self.flat, part)
+            evaluated = time.perf_counter()
+        return len(rest) / (trained - start), len(rest) / (evaluated - trained)
+
+    def _evaluate(self) -> dict[str, Any]:
+        metrics: dict[str, Any] = {}
+        start = time.perf_counter()
+        with self._settings():
+            self.flat.values.copy_(self.server)
+            for name in ("test", "validation"):
+                if name in self.splits:
+                    result = evaluate(self.flat, self.splits[name])
+                    metrics |= {f"{name}/{key}": value for key, value in vars(result).items()}
+        return metrics | {"time/eval_s": time.perf_counter() - start}
+
+    def _draw_own_head(self, client_id: int) -> None:
+        draw_head(self.flat.model, self.trial.config.seed, "client", client_id)
+
+    def _average_heads(self) -> None:
+        """Give the server the weighted mean of the clients' heads (``head_init=per_client``)."""
+        names = head_names(self.flat.model)
+        total = sum(map(len, self.clients))
+        mean = torch.zeros_like(self.flat.values)
+        for client_id, examples in enumerate(self.clients):
+            self._draw_own_head(client_id)
+            mean.add_(self.flat.values, alpha=len(examples) / total)
+        for name in names:
+            part = self.flat.slices[name]
+            self.flat.values[part] = mean[part]
+
+    def _on_device(self, split: Split, examples: Examples, pad_token_id: int) -> DeviceSplit:
+        return DeviceSplit(
+            split,
+            num_classes=examples.num_classes,
+            pad_token_id=pad_token_id,
+            pad_to=None if self.trial.config.attention_mask else self.trial.config.max_length,
+            device=self.device,
+        )
+
+    def _describe_partition(self, examples: Examples) -> dict[str, Any]:
+        counts = label_counts(examples.train.labels, self.clients, examples.num_classes)
+        return {
+            "label_names": list(examples.label_names),
+            "clients": [
+                {"client_id": client_id, "num_examples": sum(labels), "labels": labels}
+                for client_id, labels in enumerate(counts)
+            ],
+        }
+
+    @contextmanager
+    def _settings(self) -> Iterator[None]:
+        """The trial's threads and its own random numbers; the caller's are put back afterwards."""
+        config = self.trial.config
+        threads = torch.get_num_threads()
+        on_gpu = config.device.startswith("cuda")
+        if on_gpu:  # cuBLAS is deterministic only with a fixed workspace, set before its first use
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        with torch.random.fork_rng(devices=[config.device] if on_gpu else []):
+            torch.set_num_threads(int(config.threads))
+            torch.use_deterministic_algorithms(deterministic or on_gpu, warn_only=True)
+            try:
+                yield
+            finally:
+                torch.set_num_threads(threads)
+                torch.use_deterministic_algorithms(deterministic)
+
+
+def _state(flat: FlatModel) -> dict[str, torch.Tensor]:
+    """The model's parameters by name, each tied one once."""
+    return {name: p.data for name, p in flat.model.named_parameters()}

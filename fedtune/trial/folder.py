@@ -1,0 +1,212 @@
+"""A trial's folder: what it was asked, its round log, its checkpoint, and who is at work in it.
+
+The round log on disk is the truth. A round is committed in this order: write ``checkpoint.new`` (its
+``state.json``, written last, holds the records of the rounds since the checkpoint before), sync it,
+move ``checkpoint`` to ``checkpoint.previous`` and ``checkpoint.new`` to ``checkpoint``, append the
+records to ``rounds.jsonl`` and sync. Wherever that is cut off, :meth:`TrialFolder.recover` finds
+either a whole round or none, and finishes what is pending.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from fedtune.config import Refusal
+from fedtune.trial.prepare import ENGINE, Trial
+from fedtune.trial.stopping import Record
+
+
+class TrialInUse(Refusal):
+    """Another process holds the trial; the message names it."""
+
+    def __init__(self, trial_id: str, owner: str):
+        self.trial_id, self.owner = trial_id, owner
+        super().__init__(f"trial {trial_id} is in use by {owner}")
+
+    def __reduce__(self) -> tuple[type[TrialInUse], tuple[str, str]]:
+        return type(self), (self.trial_id, self.owner)
+
+
+class DamagedFolder(Refusal):
+    """A trial's folder contradicts itself, so nothing can be continued from it safely."""
+
+
+class TrialFolder:
+    """The folder ``<store>/<trial_id>`` and the promises above. Creating the object writes nothing."""
+
+    def __init__(self, store: Path, trial_id: str):
+        self.path = Path(store) / trial_id
+        self.trial_id = trial_id
+        self.rounds_path = self.path / "rounds.jsonl"
+        self.checkpoint = self.path / "checkpoint"
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "config.yaml").is_file()
+
+    # What was asked
+
+    def write_config(self, trial: Trial, facts: Mapping[str, Any]) -> None:
+        """Write ``config.yaml``: the resolved configuration, identity and facts, as flat keys.
+
+        ``begun_ms`` (Unix time) stays that of the first writing.
+        """
+        identity = {
+            "trial_id": trial.trial_id,
+            "baseline_trial_id": trial.baseline_id,
+            "engine": ENGINE,
+            "begun_ms": self.read_config().get("begun_ms", round(1000 * time.time())),
+        }
+        values = trial.to_dict() | identity | dict(facts)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / "config.yaml", yaml.safe_dump(values, sort_keys=False))
+
+    def read_config(self) -> dict[str, Any]:
+        """The values of ``config.yaml``; empty where the trial was never begun."""
+        if not self.exists:
+            return {}
+        values = yaml.safe_load((self.path / "config.yaml").read_text())
+        if not isinstance(values, dict):
+            raise DamagedFolder(f"{self.path}/config.yaml holds no settings")
+        return values
+
+    def write_json(self, name: str, value: object) -> None:
+        """Write a small JSON file beside the log, atomically."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / name, json.dumps(value, allow_nan=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """The content of a small JSON file, or None where there is none."""
+        path = self.path / name
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    # Rounds
+
+    def records(self) -> list[dict[str, Any]]:
+        """The committed rounds, in order. Reads only; a line that was cut off is left out."""
+        if not self.rounds_path.is_file():
+            return []
+        lines = self.rounds_path.read_bytes().split(b"\n")[:-1]  # what follows the last \n is torn
+        return [json.loads(line) for line in lines]
+
+    def commit(self, records: Sequence[Record], save_model: Callable[[Path], None]) -> None:
+        """Make ``records`` (the rounds since the last commit) and the model after them durable."""
+        new, previous = self.path / "checkpoint.new", self.path / "checkpoint.previous"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        save_model(new)
+        for path in new.iterdir():
+            _sync(path)
+        (new / "state.json").write_text(_lines(records))
+        _sync(new / "state.json")
+        _sync(new)
+        shutil.rmtree(previous, ignore_errors=True)
+        if self.checkpoint.exists():
+            self.checkpoint.rename(previous)
+        new.rename(self.checkpoint)
+        _sync(self.path)
+        self._append(records)
+
+    def recover(self) -> list[dict[str, Any]]:
+        """Finish whatever a commit left pending, and return the committed rounds.
+
+        Raises DamagedFolder where log and checkpoint cannot belong together.
+        """
+        new, previous = self.path / "checkpoint.new", self.path / "checkpoint.previous"
+        if not self.checkpoint.exists():
+            # The cut was between the two renames; state.json is written last, so new is whole.
+            source = new if (new / "state.json").is_file() else previous
+            if source.exists():
+                source.rename(self.checkpoint)
+        shutil.rmtree(new, ignore_errors=True)
+        self._drop_torn_line()
+        records = self.records()
+        if self.checkpoint.exists():
+            logged = len(records)
+            state = [json.loads(line) for line in (self.checkpoint / "state.json").open()]
+            pending = [record for record in state if record["round"] >= logged]
+            if logged + len(pending) != state[-1]["round"] + 1:
+                raise DamagedFolder(
+                    f"{self.path}: the log ends at round {logged - 1}, the checkpoint at "
+                    f"round {state[-1]['round']}; move the folder away to start the trial anew"
+                )
+            self._append(pending)
+            records += pending
+        if [record["round"] for record in records] != list(range(len(records))):
+            raise DamagedFolder(f"{self.rounds_path}: rounds are not 0, 1, 2, … in order")
+        return records
+
+    def _append(self, records: Sequence[Record]) -> None:
+        if records:
+            with self.rounds_path.open("a") as file:
+                file.write(_lines(records))
+                file.flush()
+                os.fsync(file.fileno())
+
+    def _drop_torn_line(self) -> None:
+        if not self.rounds_path.is_file():
+            return
+        whole = self.rounds_path.read_bytes().rpartition(b"\n")
+        if whole[2]:
+            os.truncate(self.rounds_path, len(whole[0]) + len(whole[1]))
+
+    # Who is at work
+
+    @contextmanager
+    def lock(self, name: str = "lock", wait_s: float = 0.0) -> Iterator[None]:
+        """Hold the trial; TrialInUse where another process still has it after ``wait_s`` seconds.
+
+        The lock is the operating system's, so it is gone with the process that held it, however
+        that ended. ``name`` tells two kinds of owner apart: ``lock`` is held by whoever simulates,
+        ``launch.lock`` by the launch that planned it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / name).open("a+") as file:
+            _acquire(file, self.trial_id, time.monotonic() + wait_s)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+
+
+def _acquire(file: IO[str], trial_id: str, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                file.seek(0)
+                raise TrialInUse(trial_id, file.read() or "another process") from None
+            time.sleep(0.1)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file at ``path``: a reader sees the old text or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    _sync(temporary)
+    temporary.replace(path)
+
+
+def _lines(records: Sequence[Record]) -> str:
+    return "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,333 @@
+"""From what was asked to what is run: find model and data, settle every ``auto``, check it all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedtune.config import FIELDS, UNHASHED, BadInput, Fault, TrialConfig
+from fedtune.data.sources import default_budget
+from fedtune.data.splits import Examples, select_examples
+from fedtune.data.tokens import Tokens, open_tokens, tokenize
+from fedtune.federated.local import LocalTraining
+from fedtune.models.classifier import describe
+from fedtune.models.zoo import ModelSource, content_hash, find_model
+from fedtune.trial.stopping import StopRule
+
+#: Part of every trial's identity. Raise it when the same configuration gives other numbers.
+ENGINE = 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that can be run: ``config`` has no ``auto`` left, and its inputs have been found.
+
+    ``model_hash`` and ``dataset_hash`` (SHA-256, hex) stand for the initial weights and
+    configuration, and for the tokens and labels used.
+    """
+
+    config: TrialConfig
+    asked_precision: str
+    model_hash: str
+    dataset_hash: str
+    model_dir: str
+    tokens_dir: str
+
+    @property
+    def trial_id(self) -> str:
+        """12 hex digits that name the trial; see :data:`fedtune.config.UNHASHED` for what is left out."""
+        return self._identity(self.config.clients)
+
+    @property
+    def baseline_id(self) -> str:
+        """The ``trial_id`` of the K = 1 trial that is equal in every other field."""
+        return self._identity(1)
+
+    def _identity(self, clients: int) -> str:
+        fields: dict[str, Any] = self.config.model_dump(exclude=set(UNHASHED))
+        fields |= {
+            "clients": clients,
+            "precision": self.asked_precision,
+            "model": self.model_hash,
+            "dataset": self.dataset_hash,
+            "engine": ENGINE,
+        }
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def stop_rule(self) -> StopRule:
+        config = self.config
+        assert isinstance(config.budget_rounds, int) and isinstance(config.max_rounds, int)
+        return StopRule(
+            is_baseline=config.clients == 1,
+            budget=config.budget_rounds,
+            cap=config.max_rounds,
+            eval_every=config.eval_every,
+            stop=config.stop,
+            metric=f"{config.stop_on}/accuracy",
+        )
+
+    @property
+    def own_target(self) -> float | None:
+        """The target that the configuration names, if it names one."""
+        target = self.config.target_accuracy
+        return None if target == "none" else target
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for config.yaml and for crossing process borders; see :meth:`from_dict`."""
+        rest = {key: value for key, value in vars(self).items() if key != "config"}
+        return self.config.model_dump() | rest
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Trial:
+        config = TrialConfig(**{field: values[field] for field in FIELDS})
+        rest = {k: values[k] for k in cls.__dataclass_fields__ if k != "config"}
+        return cls(config=config, **rest)
+
+
+def available_cores() -> int:
+    """Processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def prepare(config: TrialConfig, *, num_federated: int = 1, progress: bool = False) -> Trial:
+    """Settle ``config``: find and check model and data, tokenise where needed, replace every ``auto``.
+
+    ``num_federated`` is the number of federated trials in the launch, which share the cores. Raises
+    BadInput with every fault that could be found. Writes nothing but caches.
+    """
+    model = find_model(config.model)
+    tokens, examples = _examples(config, model, progress)
+    faults = _data_faults(config, tokens, examples, model)
+    device, device_faults = _settle_device(config.device)
+    if faults or device_faults:
+        raise BadInput(faults + device_faults)
+    budget = config.budget_rounds
+    if budget == "auto":
+        cap = config.max_rounds
+        budget = default_budget(config.dataset)
+        if isinstance(cap, int) and cap < budget:
+            raise BadInput.of(
+                "max_rounds",
+                cap,
+                f"allowed is at least budget_rounds, which is {budget} for {config.dataset}; "
+                "set budget_rounds too",
+            )
+    cores = available_cores()
+    settled = config.replace(
+        text_column=tokens.text_column,
+        label_column=tokens.label_column,
+        learning_rate=_settle_rate(config, model),
+        budget_rounds=budget,
+        max_rounds=2 * budget if config.max_rounds == "auto" else config.max_rounds,
+        precision="fp32",
+        device=device,
+        threads=max(cores // max(min(cores, num_federated), 1), 1)
+        if config.threads == "auto"
+        else config.threads,
+    )
+    return Trial(
+        config=settled,
+        asked_precision=config.precision,
+        model_hash=content_hash(model.directory),
+        dataset_hash=examples.content_hash,
+        model_dir=str(model.directory),
+        tokens_dir=str(tokens.directory),
+    )
+
+
+def prepare_all(
+    configs: Sequence[TrialConfig], *, num_federated: int = 1, progress: bool = False
+) -> list[Trial]:
+    """``prepare`` for a whole launch; BadInput carries the faults of all trials, each line once."""
+    trials: list[Trial] = []
+    faults: dict[str, Fault] = {}
+    for config in configs:
+        try:
+            trials.append(prepare(config, num_federated=num_federated, progress=progress))
+        except BadInput as bad:
+            faults |= {str(fault): fault for fault in bad.faults}
+    if faults:
+        raise BadInput(faults.values())
+    return trials
+
+
+def open_examples(trial: Trial) -> tuple[Tokens, Examples]:
+    """The tokens of a prepared trial, memory-mapped, and the part of them that it uses."""
+    config = trial.config
+    return _open_examples(
+        trial.tokens_dir,
+        config.train_examples,
+        config.validation_examples,
+        config.test_examples,
+        config.data_seed,
+    )
+
+
+def _examples(config: TrialConfig, model: ModelSource, progress: bool) -> tuple[Tokens, Examples]:
+    directory = _tokenize(
+        config.dataset,
+        str(model.directory),
+        config.max_length,
+        config.text_column,
+        config.label_column,
+        progress,
+    )
+    return _open_examples(
+        directory,
+        config.train_examples,
+        config.validation_examples,
+        config.test_examples,
+        config.data_seed,
+    )
+
+
+@lru_cache(maxsize=256)
+def _tokenize(
+    dataset: str, model_dir: str, max_length: int, text: str, label: str, progress: bool
+) -> str:
+    return str(
+        tokenize(
+            dataset,
+            Path(model_dir),
+            max_length=max_length,
+            text_column=text,
+            label_column=label,
+            progress=progress,
+        )
+    )
+
+
+@lru_cache(maxsize=256)
+def _open_examples(
+    directory: str, train: Any, validation: int, test: Any, data_seed: int
+) -> tuple[Tokens, Examples]:
+    tokens = open_tokens(Path(directory))
+    examples = select_examples(
+        tokens,
+        train_examples=train,
+        validation_examples=validation,
+        test_examples=test,
+        data_seed=data_seed,
+    )
+    return tokens, examples
+
+
+def _data_faults(
+    config: TrialConfig, tokens: Tokens, examples: Examples, model: ModelSource
+) -> list[Fault]:
+    faults = []
+    available = len(examples.train)
+    if config.clients > available:
+        faults.append(
+            Fault(
+                "clients",
+                config.clients,
+                f"allowed is at most the number of training examples, which is {available}",
+            )
+        )
+    elif config.drop_last and available // config.clients < config.batch_size:
+        faults.append(
+            Fault(
+                "drop_last",
+                True,
+                f"would drop everything: {available // config.clients} examples per client do not "
+                f"fill one batch of {config.batch_size}; lower batch_size or clients",
+            )
+        )
+    shape = describe(model.directory)
+    if shape["max_positions"] and config.max_length > shape["max_positions"]:
+        faults.append(
+            Fault(
+                "max_length",
+                config.max_length,
+                f"allowed is at most {shape['max_positions']}, the positions that "
+                f"{config.model} has",
+            )
+        )
+    if shape["vocab_size"] and tokens.vocab_size > shape["vocab_size"]:
+        faults.append(
+            Fault(
+                "model",
+                config.model,
+                f"its tokenizer has {tokens.vocab_size} pieces, its embedding only "
+                f"{shape['vocab_size']}; they do not belong together",
+            )
+        )
+    return faults
+
+
+def _settle_rate(config: TrialConfig, model: ModelSource) -> float:
+    if config.learning_rate != "auto":
+        return float(config.learning_rate)
+    return model.learning_rate if config.client_optimizer == "sgd" else 2.0e-5
+
+
+def device_exists(device: str) -> bool:
+    """Has this machine the device ("cpu", "mps", "cuda" or "cuda:N")?"""
+    import torch
+
+    kind, _, index = device.partition(":")
+    if kind == "cuda":
+        return torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()
+    return kind == "cpu" or torch.backends.mps.is_available()
+
+
+def _settle_device(asked: str) -> tuple[str, list[Fault]]:
+    if asked == "auto":
+        return ("cuda" if device_exists("cuda") else "cpu"), []
+    if device_exists(asked):
+        return asked, []
+    message = "this machine has no such device; allowed is 'auto' or 'cpu' (see `fedtune doctor`)"
+    return asked, [Fault("device", asked, message)]
+
+
+def recipe_of(config: TrialConfig) -> LocalTraining:
+    """What every client of this (settled) trial does in a round."""
+    assert isinstance(config.learning_rate, float)
+    return LocalTraining(
+        local_epochs=config.local_epochs,
+        batch_size=config.batch_size,
+        optimizer=config.client_optimizer,
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        shuffle=config.shuffle,
+        drop_last=config.drop_last,
+        seed=config.seed,
+    )
+
+
+def data_facts(trial: Trial) -> dict[str, Any]:
+    """What is tracked once about a trial and can be told without its model, under its tracked names.
+
+    ``steps/per_round`` is the number of sequential steps of a round: those of the largest client.
+    """
+    _, examples = open_examples(trial)
+    config = trial.config
+    num_train = len(examples.train)
+    divide = math.floor if config.drop_last else math.ceil
+    counts = np.bincount(examples.test.labels, minlength=examples.num_classes)
+    facts = {
+        "data/num_classes": examples.num_classes,
+        "data/train_examples": num_train,
+        "data/test_examples": len(examples.test),
+        "model/layers": describe(Path(trial.model_dir))["layers"],
+        "steps/per_round": recipe_of(config).steps(divide(num_train / config.clients)),
+        "summary/chance": max(1 / examples.num_classes, float(counts.max() / counts.sum())),
+        "summary/clients": config.clients,
+    }
+    if examples.validation is not None:
+        facts["data/validation_examples"] = len(examples.validation)
+    return facts

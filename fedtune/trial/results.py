@@ -1,0 +1,76 @@
+"""What the store says about trials: read-only views of their folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedtune.trial.folder import TrialFolder
+from fedtune.trial.prepare import Trial
+from fedtune.trial.stopping import Baseline, Summary, read_baseline, summarize
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trial's committed rounds and what they amount to.
+
+    ``facts`` are tracked once (see ``data_facts``); ``diverged`` names round and client; ``begun_ms``
+    is when the trial was begun (Unix time; 0 where it never was).
+    """
+
+    trial: Trial
+    records: list[dict[str, Any]]
+    facts: dict[str, Any]
+    summary: Summary | None  # None before round 0 is committed
+    diverged: dict[str, int] | None
+    ended: bool
+    begun_ms: int
+
+
+def stored_trial(store: Path, trial_id: str) -> Trial | None:
+    """The trial that a folder of the store belongs to, as its last launch had it; None without one."""
+    values = TrialFolder(store, trial_id).read_config()
+    return Trial.from_dict(values) if values else None
+
+
+def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Result:
+    """Read ``trial`` from the store, held against its baseline (by default the one in the store)."""
+    folder = TrialFolder(store, trial.trial_id)
+    config = folder.read_config()
+    facts = {key: value for key, value in config.items() if "/" in key}
+    records = list(trial.stop_rule.read(folder.records()))
+    diverged = folder.read_json("diverged.json")
+    begun_ms = config.get("begun_ms", 0)
+    against = baseline_result(store, trial, baseline)
+    if not records or "summary/chance" not in facts:
+        return Result(trial, records, facts, None, diverged, False, begun_ms)
+    summary = summarize(
+        records,
+        trial.stop_rule,
+        facts,
+        baseline=against,
+        own_target=trial.own_target,
+        fraction=trial.config.target_fraction,
+        diverged=diverged is not None,
+    )
+    ended = diverged is not None or trial.stop_rule.ended(records, summary.target_accuracy)
+    return Result(trial, records, facts, summary, diverged, ended, begun_ms)
+
+
+def baseline_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Baseline | None:
+    """What the baseline of ``trial`` (itself, for K = 1) has achieved; None while it has not ended."""
+    baseline = baseline or (trial if trial.config.clients == 1 else None)
+    folder = TrialFolder(store, trial.baseline_id)
+    facts = folder.read_config()
+    if baseline is None:
+        # The sibling's own budget counts, not that of the baseline's last launch.
+        baseline = Trial.from_dict(facts | _lengths(trial)) if facts else None
+    if baseline is None or "summary/chance" not in facts:
+        return None
+    return read_baseline(folder.records(), baseline.stop_rule, facts)
+
+
+def _lengths(trial: Trial) -> dict[str, Any]:
+    names = ("budget_rounds", "max_rounds", "eval_every", "stop", "stop_on", "target_fraction")
+    return {name: getattr(trial.config, name) for name in names}

@@ -1,0 +1,132 @@
+"""One trial from round 0 to its stop: set up, resume, loop, log, checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fedtune.config import BadInput, TrialConfig
+from fedtune.federated.local import Diverged
+from fedtune.trial.federation import Federation
+from fedtune.trial.folder import TrialFolder
+from fedtune.trial.prepare import Trial, device_exists, prepare
+
+#: Seconds between checkpoints at least. Rounds that are quicker wait, and are committed together.
+CHECKPOINT_EVERY_S = 1.0
+
+#: How long a worker waits for one that was killed and has not let go of the trial yet.
+HANDOVER_S = 30.0
+
+Target = Callable[[], float | None]
+
+
+def simulate(config: TrialConfig, store: str | Path | None = None) -> Iterator[dict[str, Any]]:
+    """Run one trial and give the record of every round, round 0 (the untrained model) first.
+
+    With a ``store`` the trial lives in ``<store>/<trial_id>``: rounds that are there already are
+    given at once, the rest are run, and each is on disk before it is given. Without one nothing is
+    written but caches. Needs neither Ray nor MLflow.
+
+    Ends by the stop rule (:class:`fedtune.trial.stopping.StopRule`), with ``target_accuracy`` as the
+    target. Raises BadInput before anything starts, and Diverged when a loss or a parameter stops
+    being finite.
+
+    >>> config = TrialConfig(model="mini-bert", dataset="toy", clients=2, budget_rounds=1)
+    >>> [record["round"] for record in simulate(config)]  # doctest: +SKIP
+    [0, 1, 2]
+    """
+    trial = prepare(config)
+    folder = TrialFolder(Path(store), trial.trial_id) if store is not None else None
+    yield from run_trial(trial, folder, lambda: trial.own_target)
+
+
+def run_trial(trial: Trial, folder: TrialFolder | None, target: Target) -> Iterator[dict[str, Any]]:
+    """Run a prepared trial to its end; ``target`` is asked after every round.
+
+    A target may become known while the trial runs (its baseline finishes meanwhile): the trial then
+    ends as soon as it is known and has been met.
+    """
+    if folder is None:
+        federation = Federation(trial)
+        yield from _new_rounds(federation, [], None, target)
+        return
+    with folder.lock(wait_s=HANDOVER_S):
+        trial = _as_begun(trial, folder)
+        records = folder.recover()
+        if records:
+            folder.write_config(trial, _facts(folder))  # how long it runs may have changed
+        yield from records
+        if trial.stop_rule.ended(records, target()) or folder.read_json("diverged.json"):
+            return
+        if records and not folder.checkpoint.exists():
+            raise FileNotFoundError(
+                f"{folder.path} has a log but no checkpoint, so it cannot be continued"
+            )
+        federation = Federation(trial)
+        if records:
+            federation.load(folder.checkpoint, records[-1]["params_digest"])
+        else:
+            folder.write_config(trial, federation.facts)
+            folder.write_json("partition.json", federation.partition)
+        yield from _new_rounds(federation, records, folder, target)
+
+
+def _new_rounds(
+    federation: Federation,
+    records: list[dict[str, Any]],
+    folder: TrialFolder | None,
+    target: Target,
+) -> Iterator[dict[str, Any]]:
+    rule = federation.trial.stop_rule
+    records = list(records)
+    pending: list[dict[str, Any]] = []
+    committed_at = time.monotonic()
+    while not rule.ended(records, target()):
+        round_num = len(records)
+        try:
+            record = (
+                federation.round(round_num, rule.evaluates(round_num))
+                if records
+                else federation.round_zero()
+            )
+        except Diverged as diverged:
+            if folder is not None:
+                if pending:
+                    folder.commit(pending, federation.save)
+                yield from pending
+                folder.write_json(
+                    "diverged.json",
+                    {"round": diverged.round_num, "client_id": diverged.client_id},
+                )
+            raise
+        records.append(record)
+        pending.append(record)
+        due = time.monotonic() - committed_at >= CHECKPOINT_EVERY_S
+        if folder is None or due or round_num == 0 or rule.ended(records, target()):
+            if folder is not None:
+                folder.commit(pending, federation.save)
+            committed_at = time.monotonic()
+            yield from pending
+            pending.clear()
+
+
+def _as_begun(trial: Trial, folder: TrialFolder) -> Trial:
+    """The trial with what ``auto`` became when it was begun: its device, precision and threads."""
+    begun = folder.read_config()
+    if not begun:
+        return trial
+    kept = {key: begun[key] for key in ("device", "precision", "threads", "model", "dataset")}
+    if not device_exists(kept["device"]):
+        raise BadInput.of(
+            "device",
+            kept["device"],
+            f"trial {folder.trial_id} was begun there and this machine has no such device; "
+            "go on where there is one, or begin anew in another --store",
+        )
+    return Trial(**{**vars(trial), "config": trial.config.replace(**kept)})
+
+
+def _facts(folder: TrialFolder) -> dict[str, Any]:
+    return {key: value for key, value in folder.read_config().items() if "/" in key}

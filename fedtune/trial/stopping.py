@@ -1,0 +1,189 @@
+"""When a trial ends, and what its rounds amount to. Pure functions of a round log.
+
+A record is one line of ``rounds.jsonl``: a mapping with ``round`` and the round's metrics under their
+tracked names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Record = Mapping[str, Any]
+Outcome = Literal[
+    "baseline", "reached", "not_reached", "target_undefined", "diverged", "waiting", "failed"
+]
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """How long a trial runs.
+
+    A baseline (K = 1) runs ``budget`` rounds. A federated trial with ``stop="target"`` ends at the
+    first evaluated round from 1 on whose ``metric`` is at least ``target``, or at ``cap``. With
+    ``stop="budget-then-target"`` (the paper's study) it runs its budget in any case, then on until it
+    has met the target at some round, or to ``cap``. Without a target, ``stop="target"`` runs to the
+    cap and ``stop="budget-then-target"`` its budget.
+    """
+
+    is_baseline: bool
+    budget: int
+    cap: int
+    eval_every: int
+    stop: str
+    metric: str
+
+    def ended(self, records: Sequence[Record], target: float | None) -> bool:
+        """Does the log hold all the rounds of this trial? False for an empty log."""
+        if not records:
+            return False
+        last = records[-1]["round"]
+        if self.is_baseline:
+            return bool(last >= self.budget)
+        if last >= self.cap:
+            return True
+        if target is None:
+            return self.stop != "target" and last >= self.budget
+        met = first_round_at(records, target, self.metric) is not None
+        return met and (self.stop == "target" or last >= self.budget)
+
+    def evaluates(self, round_num: int) -> bool:
+        """Is this round evaluated? Round 0, every ``eval_every``-th, the budget and the cap are."""
+        return round_num % self.eval_every == 0 or round_num in (self.budget, self.last)
+
+    @property
+    def last(self) -> int:
+        """The round after which the trial ends at the latest."""
+        return self.budget if self.is_baseline else self.cap
+
+    def read(self, records: Sequence[Record]) -> Sequence[Record]:
+        """The part of a log that counts: a longer one is read only up to the cap that is asked for."""
+        return [record for record in records if record["round"] <= self.last]
+
+
+def first_round_at(records: Sequence[Record], target: float, metric: str) -> int | None:
+    """The first evaluated round from 1 on with ``metric`` at least ``target``; None without one."""
+    for record in records:
+        if record["round"] >= 1 and record.get(metric, -math.inf) >= target:
+            return int(record["round"])
+    return None
+
+
+def accuracy_at(records: Sequence[Record], round_num: int, metric: str) -> float | None:
+    """``metric`` after ``round_num``, or None where that round is missing or was not evaluated."""
+    return next((r.get(metric) for r in records if r["round"] == round_num), None)
+
+
+def clearly_above_chance(accuracy: float, chance: float, num_examples: int) -> bool:
+    """Is ``accuracy`` above ``chance`` by more than three binomial standard errors?"""
+    return accuracy > chance + 3 * math.sqrt(chance * (1 - chance) / num_examples)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the siblings need to know of a K = 1 trial: its accuracy at the budget, and its worth."""
+
+    accuracy: float
+    above_chance: bool
+
+    def target(self, fraction: float) -> float | None:
+        """The accuracy that a sibling has to reach; None where the baseline learned nothing."""
+        return fraction * self.accuracy if self.above_chance else None
+
+
+def read_baseline(
+    records: Sequence[Record], rule: StopRule, facts: Mapping[str, Any]
+) -> Baseline | None:
+    """The baseline that this K = 1 log gives at the rule's budget; None while it has not got there."""
+    accuracy = accuracy_at(records, rule.budget, rule.metric)
+    if accuracy is None:
+        return None
+    counted = facts[f"data/{rule.metric.partition('/')[0]}_examples"]
+    return Baseline(accuracy, clearly_above_chance(accuracy, facts["summary/chance"], counted))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a trial amounts to; absent values are None, never a stand-in such as the cap."""
+
+    outcome: Outcome | None  # None: still running, or there is nothing to hold it against
+    collapsed: bool
+    baseline_accuracy: float | None
+    target_accuracy: float | None
+    accuracy_at_budget: float | None
+    relative_accuracy: float | None
+    rounds_to_target: int | None
+    steps_to_target: int | None
+    final_accuracy: float | None
+    chance: float
+    clients: int
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers that exist, under their tracked names."""
+        fields = vars(self).items()
+        return {
+            f"summary/{name}": float(value)
+            for name, value in fields
+            if name not in ("outcome", "collapsed") and value is not None
+        }
+
+
+def summarize(
+    records: Sequence[Record],
+    rule: StopRule,
+    facts: Mapping[str, Any],
+    *,
+    baseline: Baseline | None,
+    own_target: float | None = None,
+    fraction: float = 0.9,
+    diverged: bool = False,
+) -> Summary:
+    """Read a trial's log against its baseline (section 3.4: 90 % of the baseline's accuracy).
+
+    ``own_target`` is a target the user set instead of the fraction of the baseline.
+    """
+    records = rule.read(records)
+    target = own_target or (baseline.target(fraction) if baseline else None)
+    at_budget = accuracy_at(records, rule.budget, rule.metric)
+    first = first_round_at(records, target, rule.metric) if target is not None else None
+    tested = [record for record in records if "test/accuracy" in record]
+    later = [record["test/accuracy"] for record in tested if record["round"] >= 1]
+    chance, num_test = facts["summary/chance"], facts["data/test_examples"]
+    return Summary(
+        outcome=_outcome(records, rule, target, baseline, first, diverged),
+        collapsed=bool(later)
+        and not any(clearly_above_chance(accuracy, chance, num_test) for accuracy in later),
+        baseline_accuracy=baseline.accuracy if baseline else None,
+        target_accuracy=target,
+        accuracy_at_budget=at_budget,
+        relative_accuracy=at_budget / baseline.accuracy
+        if baseline and baseline.accuracy and at_budget is not None
+        else None,
+        rounds_to_target=first,
+        steps_to_target=first * facts["steps/per_round"] if first is not None else None,
+        final_accuracy=tested[-1]["test/accuracy"] if tested else None,
+        chance=chance,
+        clients=facts["summary/clients"],
+    )
+
+
+def _outcome(
+    records: Sequence[Record],
+    rule: StopRule,
+    target: float | None,
+    baseline: Baseline | None,
+    first: int | None,
+    diverged: bool,
+) -> Outcome | None:
+    if diverged:
+        return "diverged"
+    if rule.is_baseline:
+        return "baseline" if rule.ended(records, target) else None
+    undefined = target is None and baseline is not None and not baseline.above_chance
+    if undefined:
+        return "target_undefined" if records and records[-1]["round"] >= rule.budget else None
+    if target is None or not rule.ended(records, target):
+        return None
+    return "reached" if first is not None else "not_reached"
