@@ -1,0 +1,1 @@
+"""Named sweeps (YAML files) and the code that made the miniature models."""

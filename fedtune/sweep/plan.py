@@ -1,0 +1,136 @@
+"""The trials of a launch: the grid and the baselines it needs, resolved, in the order they start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedtune.config import BadInput, TrialConfig, did_you_mean, settings_without_effect
+from fedtune.sweep.sweepfile import SweepSpec
+from fedtune.trial.folder import write_atomically
+from fedtune.trial.prepare import Trial, prepare_all
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``trials`` in the order they start: baselines first, then the rest, longest first.
+
+    ``axes`` are the fields that the sweep varies; they name its runs.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    trials: tuple[Trial, ...]
+
+    def by_id(self) -> dict[str, Trial]:
+        return {trial.trial_id: trial for trial in self.trials}
+
+    def baseline_of(self, trial: Trial) -> Trial:
+        """The K = 1 trial that ``trial`` is held against (itself, if it is one)."""
+        return self.by_id()[trial.baseline_id]
+
+    def save(self, store: Path) -> None:
+        """Keep the plan in ``<store>/sweeps/<name>.yaml``."""
+        path = plan_path(store, self.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = {
+            "name": self.name,
+            "axes": list(self.axes),
+            "trials": [{"trial_id": t.trial_id, **t.to_dict()} for t in self.trials],
+        }
+        write_atomically(path, yaml.safe_dump(values, sort_keys=False))
+
+
+def plan_path(store: Path, name: str) -> Path:
+    return store / "sweeps" / f"{name}.yaml"
+
+
+def make_plan(spec: SweepSpec, *, progress: bool = False) -> Plan:
+    """Resolve a sweep: check and prepare every trial, and add the baselines that are missing.
+
+    Raises BadInput with every fault, each once. Writes nothing but caches.
+    """
+    configs: dict[TrialConfig, None] = {}
+    for config in spec.configs():
+        configs[config.replace(clients=1)] = None
+    for config in spec.configs():
+        configs[config] = None
+    num_federated = sum(config.clients > 1 for config in configs)
+    trials = prepare_all(list(configs), num_federated=max(num_federated, 1), progress=progress)
+    unique = {trial.trial_id: trial for trial in trials}.values()
+    baselines = [trial for trial in unique if trial.config.clients == 1]
+    federated = [trial for trial in unique if trial.config.clients > 1]
+    # Longest first, so that no long trial is left to run alone at the end. The largest K needs the
+    # most rounds as a rule.
+    federated.sort(key=lambda trial: (-trial.stop_rule.last, -trial.config.clients))
+    axes = tuple(name for name, values in spec.axes.items() if len(values) > 1)
+    return Plan(spec.name, axes, tuple(baselines + federated))
+
+
+def load_plan(store: Path, name: str | None) -> Plan:
+    """The plan of an earlier launch: by name, by sweep file, or (None) the latest of the store."""
+    folder = store / "sweeps"
+    known = sorted(folder.glob("*.yaml"), key=lambda path: path.stat().st_mtime)
+    if not known:
+        raise BadInput.of("store", str(store), "holds no sweep yet; start one with `fedtune run`")
+    stems = [path.stem for path in known]
+    if name is None:
+        return read_plan(known[-1])
+    wanted = name
+    if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
+        from fedtune.sweep.sweepfile import read_sweep_file
+
+        wanted = read_sweep_file(Path(name)).name
+    if wanted not in stems:
+        raise BadInput.of(
+            "sweep",
+            name,
+            f"the store {store} has no such sweep{did_you_mean(wanted, stems)}; "
+            f"it has {', '.join(stems)}",
+        )
+    return read_plan(plan_path(store, wanted))
+
+
+def read_plan(path: Path) -> Plan:
+    values: dict[str, Any] = yaml.safe_load(path.read_text())
+    trials = tuple(Trial.from_dict(entry) for entry in values["trials"])
+    return Plan(values["name"], tuple(values["axes"]), trials)
+
+
+def warnings_of(plan: Plan, spec: SweepSpec) -> list[str]:
+    """What a user should know before the launch starts: settings without effect, hopeless plans."""
+    lines = list(spec.unused_overrides())
+    for trial in plan.trials:
+        lines += settings_without_effect(trial.config)
+        lines += _cannot_learn(trial)
+    return list(dict.fromkeys(lines))
+
+
+#: Sum of learning rates (rate x sequential steps) that plain SGD needs at the least to move a
+#: pretrained model off chance, in units of the model's own rate: some 50 steps at the recipe's rate
+#: in the miniatures' benchmark. The paper's 2e-5 rests on 1,500 steps and more in a single round.
+_RECIPE_STEPS = {True: 40, False: 5_000}
+
+
+def _cannot_learn(trial: Trial) -> list[str]:
+    from fedtune.models.zoo import PAPER_LEARNING_RATE, find_model
+    from fedtune.trial.prepare import data_facts
+
+    config = trial.config
+    if config.client_optimizer != "sgd":
+        return []
+    recipe = find_model(config.model).learning_rate
+    steps = data_facts(trial)["steps/per_round"] * trial.stop_rule.last
+    needed = recipe * _RECIPE_STEPS[recipe != PAPER_LEARNING_RATE]
+    total = float(config.learning_rate) * steps / (1 - config.momentum)
+    if total >= needed:
+        return []
+    return [
+        f"clients={config.clients} on {config.dataset} will hardly learn: learning_rate "
+        f"{config.learning_rate:g} x {steps} sequential steps is a path of {total:.2g}, and "
+        f"{config.model} needs about {needed:.2g}; raise learning_rate, max_rounds or train_examples"
+    ]

@@ -1,0 +1,106 @@
+"""Baselines first: the searcher that releases a federated trial when its target is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from fedtune.config import TrialConfig
+from fedtune.sweep.launch import Launch
+from fedtune.sweep.plan import make_plan
+from fedtune.sweep.progress import Silent
+from fedtune.sweep.sweepfile import SweepSpec
+from fedtune.trial.prepare import Trial
+
+
+class BaselineFirstSearcher(Searcher):
+    """Hands out K = 1 trials first, and a federated one once its baseline's accuracy is known.
+
+    For a Tune script of your own::
+
+        searcher = BaselineFirstSearcher({"clients": [8, 32], "seed": [0, 1]},
+                                         {"model": "mini-bert", "dataset": "bbc-news"})
+        tune.Tuner(fedtune.trainable, tune_config=tune.TuneConfig(
+            search_alg=searcher, num_samples=searcher.num_trials)).fit()
+
+    ``axes`` and ``settings`` are fields of :class:`fedtune.TrialConfig`; the baselines are added.
+    ``num_samples`` has to be ``num_trials``, or Tune ends after its default of one. Raises BadInput.
+    """
+
+    def __init__(
+        self,
+        axes: Mapping[str, Sequence[Any]],
+        settings: Mapping[str, Any] | None = None,
+        *,
+        store: str | Path = "trials",
+    ):
+        plan = make_plan(SweepSpec("tune", axes, settings or {}))
+        self._begin(Launch(plan, Path(store).absolute(), Silent(), None))
+
+    @classmethod
+    def of_launch(cls, launch: Launch) -> BaselineFirstSearcher:
+        """The searcher for the trials that a launch still lacks."""
+        searcher = cls.__new__(cls)
+        searcher._begin(launch)
+        return searcher
+
+    def _begin(self, launch: Launch) -> None:
+        super().__init__()
+        self._launch = launch
+        self._waiting: list[Trial] = list(launch.todo)
+        self._running: dict[str, Trial] = {}
+        self.num_trials = len(self._waiting)
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial's configuration; None while all that are left wait for a baseline."""
+        for position, planned in enumerate(self._waiting):
+            trial = self._launch.release(planned)
+            if trial is not None:
+                del self._waiting[position]
+                self._running[trial_id] = trial
+                return trial_space(trial, self._launch.store)
+        self._waiting = [trial for trial in self._waiting if not self._launch.doomed(trial)]
+        return None if self._waiting else Searcher.FINISHED
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A trial ended: with ``error`` its siblings, if it was a baseline, cannot start any more."""
+        trial = self._running.pop(trial_id, None)
+        if trial is not None and error:
+            self._launch.failed.setdefault(trial.trial_id, "the worker died")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to keep: the round logs in the store say which trials have ended."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """See :meth:`save`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles the searcher into a file that fedtune never reads again.
+        return {"num_trials": self.num_trials}
+
+
+def trial_space(trial: Trial, store: Path) -> dict[str, Any]:
+    """A prepared trial as a Tune configuration: every field of TrialConfig, and where things are."""
+    return trial.to_dict() | {"store": str(store)}
+
+
+def trial_of_space(space: Mapping[str, Any]) -> Trial | TrialConfig:
+    """The trial that a Tune configuration means: prepared already, or as a user wrote it."""
+    own = {key: value for key, value in space.items() if key != "store"}
+    if (
+        set(own) >= set(Trial.__dataclass_fields__) - {"config"}
+        and Path(own["tokens_dir"]).is_dir()
+    ):
+        return Trial.from_dict(own)
+    return TrialConfig(
+        **{
+            k: v
+            for k, v in own.items()
+            if k in TrialConfig.model_fields or k not in Trial.__dataclass_fields__
+        }
+    )

@@ -1,0 +1,65 @@
+"""``fedtune status`` and ``fedtune sync``: what the store says, and telling MLflow about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from fedtune.sweep import closing
+from fedtune.sweep.launch import Report
+from fedtune.sweep.plan import Plan, load_plan, read_plan
+from fedtune.tracking.projection import Projection, resolve_uri
+from fedtune.trial.results import read_result
+
+
+def print_status(store: Path, sweep: str | None, console: Console) -> None:
+    """The table of a sweep's trials as far as they have got. Raises BadInput for an unknown one."""
+    plan = load_plan(store, sweep)
+    report = _report(store, plan)
+    ended = sum(result.ended for result in report.results)
+    console.print(
+        f"Sweep [bold]{plan.name}[/]: {ended} of {len(report.results)} trials have all their rounds",
+        highlight=False,
+    )
+    console.print(closing.as_table(*closing.rows(plan, report)))
+
+
+def sync_store(store: Path, sweep: str | None, uri: str | None, console: Console) -> int:
+    """Project one sweep of the store, or all, into MLflow; the exit code (1: MLflow refused)."""
+    load_plan(store, sweep)  # says what is wrong where there is nothing to sync
+    chosen = (
+        [load_plan(store, sweep)]
+        if sweep
+        else [read_plan(path) for path in sorted((store / "sweeps").glob("*.yaml"))]
+    )
+    from mlflow.exceptions import MlflowException
+
+    try:
+        for plan in chosen:
+            added = _sync(store, plan, resolve_uri(uri))
+            console.print(f"{plan.name}: {added} rounds added", highlight=False)
+    except (MlflowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        console.print(f"[red]problem:[/] MLflow refused ({reason}); run `fedtune sync` again later")
+        return 1
+    return 0
+
+
+def _sync(store: Path, plan: Plan, uri: str) -> int:
+    projection = Projection(uri, plan.name, plan.axes)
+    projection.open_sweep()
+    report, added = _report(store, plan), 0
+    for result in report.results:
+        if result.records:
+            added += projection.project(result, "FINISHED" if result.ended else "KILLED")
+    header, body = closing.rows(plan, report)
+    said = closing.sentence(plan, report)
+    table = closing.as_markdown(header, body) + (f"\n\n{said}" if said else "")
+    projection.close_sweep("FINISHED", table, closing.as_csv(header, body))
+    return added
+
+
+def _report(store: Path, plan: Plan) -> Report:
+    results = tuple(read_result(store, t, plan.baseline_of(t)) for t in plan.trials)
+    return Report(results, {}, frozenset(), {})

@@ -1,0 +1,211 @@
+"""Sweep files: a grid of trials as a small YAML file, and how it becomes configurations."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedtune.config import (
+    FIELDS,
+    BadInput,
+    Fault,
+    TrialConfig,
+    check_value,
+    did_you_mean,
+    find_faults,
+)
+
+_KEYS = ("name", "axes", "set", "overrides")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Override:
+    """Settings for the trials that have all the values in ``when``."""
+
+    when: Mapping[str, Any]
+    set: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """A grid: every combination of ``axes``, with ``set`` and ``overrides`` applied.
+
+    Defaults < ``set`` < ``overrides`` < ``command_line``.
+    """
+
+    name: str
+    axes: Mapping[str, Sequence[Any]]
+    set: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Sequence[Override] = ()
+    command_line: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_command_line(
+        self, values: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]
+    ) -> SweepSpec:
+        """The same grid with settings from the command line, which beat everything in the file."""
+        kept = {name: axis for name, axis in self.axes.items() if name not in values}
+        return SweepSpec(self.name, {**kept, **axes}, self.set, self.overrides, dict(values))
+
+    def configs(self) -> list[TrialConfig]:
+        """Every trial of the grid once, in the order of the axes. Raises BadInput with all faults."""
+        configs: dict[TrialConfig, None] = {}
+        faults: dict[str, Fault] = {}
+        for combination in itertools.product(*self.axes.values()):
+            values = self._values(dict(zip(self.axes, combination, strict=True)))
+            found = find_faults(values)
+            faults |= {str(fault): fault for fault in found}
+            if not found:
+                configs[TrialConfig(**values)] = None
+        if faults:
+            raise BadInput(faults.values())
+        return list(configs)
+
+    def _values(self, point: dict[str, Any]) -> dict[str, Any]:
+        values = {**self.set, **point, **self.command_line}
+        for override in self.overrides:
+            if all(values.get(key) == wanted for key, wanted in override.when.items()):
+                values |= override.set
+        return {**values, **self.command_line}
+
+    def unused_overrides(self) -> list[str]:
+        """A line for every override that matches no trial of the grid."""
+        points = [
+            {**self.set, **dict(zip(self.axes, c, strict=True)), **self.command_line}
+            for c in itertools.product(*self.axes.values())
+        ]
+        return [
+            f"overrides: when {dict(o.when)} matches no trial of this sweep, so it has no effect"
+            for o in self.overrides
+            if not any(all(p.get(k) == v for k, v in o.when.items()) for p in points)
+        ]
+
+
+def check_name(name: object, where: str = "name") -> str:
+    """A sweep's name: it is a file's name and stands in MLflow's searches."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise BadInput.of(
+            where, name, "allowed are letters, digits and . _ + -, a letter or digit first"
+        )
+    return name
+
+
+def read_sweep_file(path: Path) -> SweepSpec:
+    """Read and check a sweep file. Raises BadInput with every fault and where in the file it is."""
+    if not path.is_file():
+        raise BadInput.of("config", str(path), "no such file; `fedtune list` shows experiments")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput.of("config", str(path), f"is not valid YAML: {reason}") from None
+    if not isinstance(content, dict):
+        raise BadInput.of("config", str(path), f"is no mapping; allowed keys are {_KEYS}")
+    faults = _unknown_keys(content)
+    axes = _mapping(content, "axes", faults)
+    fixed = _mapping(content, "set", faults)
+    faults += _axes_faults(axes) + _value_faults("set", fixed)
+    overrides = _overrides(content.get("overrides") or [], faults)
+    for name in axes.keys() & fixed.keys():
+        faults.append(Fault(f"set.{name}", fixed[name], f"{name} is an axis already; keep one"))
+    try:
+        name = check_name(content.get("name", path.stem))
+    except BadInput as bad:
+        faults += bad.faults
+    if faults:
+        raise BadInput(Fault(f"{path.name}: {f.field}", f.value, f.message) for f in faults)
+    return SweepSpec(name, axes, fixed, overrides)
+
+
+def _unknown_keys(content: Mapping[str, Any]) -> list[Fault]:
+    return [
+        Fault(
+            str(key),
+            None,
+            f"there is no such key{did_you_mean(str(key), _KEYS)}; allowed are {', '.join(_KEYS)}"
+            + (" (settings belong under 'set')" if key in FIELDS else ""),
+        )
+        for key in content
+        if key not in _KEYS
+    ]
+
+
+def _mapping(content: Mapping[str, Any], key: str, faults: list[Fault]) -> dict[str, Any]:
+    value = content.get(key) or {}
+    if isinstance(value, dict):
+        return value
+    faults.append(Fault(key, value, "allowed is a mapping from settings to values"))
+    return {}
+
+
+def _axes_faults(axes: Mapping[str, Any]) -> list[Fault]:
+    faults: list[Fault] = []
+    for name, values in axes.items():
+        if not isinstance(values, list) or not values:
+            faults.append(Fault(f"axes.{name}", values, "allowed is a list of at least one value"))
+            continue
+        for position, value in enumerate(values):
+            faults += _check(f"axes.{name}[{position}]", name, value)
+    return faults
+
+
+def _value_faults(where: str, values: Mapping[str, Any]) -> list[Fault]:
+    return [f for name, value in values.items() for f in _check(f"{where}.{name}", name, value)]
+
+
+def _check(where: str, name: object, value: object) -> list[Fault]:
+    try:
+        check_value(str(name), value)
+    except BadInput as bad:
+        return [Fault(where, fault.value, fault.message) for fault in bad.faults]
+    return []
+
+
+def _overrides(entries: object, faults: list[Fault]) -> list[Override]:
+    overrides = []
+    if not isinstance(entries, list):
+        faults.append(Fault("overrides", entries, "allowed is a list of {when: …, set: …}"))
+        return []
+    for position, entry in enumerate(entries):
+        where = f"overrides[{position}]"
+        if not isinstance(entry, dict) or set(entry) != {"when", "set"}:
+            faults.append(Fault(where, entry, "allowed is {when: {…}, set: {…}}"))
+            continue
+        parts = {key: _mapping(entry, key, faults) for key in ("when", "set")}
+        for key, values in parts.items():
+            faults += _value_faults(f"{where}.{key}", values)
+        overrides.append(Override(**parts))
+    return overrides
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 2e-5 is a number, and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys: list[Any] = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in _repeated(keys):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {key!r} stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def _repeated(keys: Iterable[Any]) -> list[Any]:
+    seen: list[Any] = []
+    return [key for key in keys if key in seen or seen.append(key)]  # type: ignore[func-returns-value]
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:\d[\d_]*(?:\.[\d_]*)?(?:[eE][-+]?\d+)|\d[\d_]*\.[\d_]*|\.\d[\d_]*"
+        r"(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)

@@ -1,0 +1,1 @@
+"""Names of everything tracked, and the projection of round logs into MLflow."""

@@ -1,0 +1,46 @@
+"""Final models in MLflow, as Hugging Face directories with a signature that can be served."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fedtune.tracking.projection import Projection
+from fedtune.trial.folder import TrialFolder
+from fedtune.trial.prepare import Trial, open_examples
+
+#: The artifact's name in the trial's run: ``mlflow models serve -m runs:/<run id>/model``.
+MODEL = "model"
+
+
+def log_final_model(projection: Projection, store: Path, trial: Trial) -> None:
+    """Log the model after the trial's last round to its run, unless that one is there already.
+
+    Served, it takes texts and answers with a label and a score each.
+    """
+    folder, run_id = TrialFolder(store, trial.trial_id), projection.run_id(trial.trial_id)
+    records = folder.records()
+    if run_id is None or not records or not folder.checkpoint.exists():
+        return
+    digest = records[-1]["params_digest"]
+    known = projection.client.get_run(run_id).data.tags.get("fedtune.logged_model")
+    if known == digest:
+        return
+    import mlflow
+    from mlflow.models import infer_signature
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is in the checkpoint
+    model = AutoModelForSequenceClassification.from_pretrained(folder.checkpoint)
+    labels = dict(enumerate(open_examples(trial)[1].label_names))
+    model.config.id2label = labels
+    model.config.label2id = {label: index for index, label in labels.items()}
+    mlflow.set_tracking_uri(projection.uri)
+    with mlflow.start_run(run_id=run_id):
+        mlflow.transformers.log_model(  # type: ignore[attr-defined]
+            {"model": model, "tokenizer": AutoTokenizer.from_pretrained(folder.checkpoint)},
+            name=MODEL,
+            task="text-classification",
+            signature=infer_signature(["a text"], [{"label": labels[0], "score": 0.5}]),
+        )
+    projection.client.set_tag(run_id, "fedtune.logged_model", digest)

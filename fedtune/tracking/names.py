@@ -1,0 +1,69 @@
+"""The names under which MLflow knows a trial. People's scripts and the report rely on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fedtune.config import FIELDS, UNHASHED
+from fedtune.trial.prepare import ENGINE, Trial
+
+EXPERIMENT = "fedtune"
+
+KIND = "fedtune.kind"
+SWEEP = "fedtune.sweep"
+TRIAL_ID = "fedtune.trial_id"
+BASELINE_ID = "fedtune.baseline_trial_id"
+OUTCOME = "fedtune.outcome"
+COLLAPSED = "fedtune.collapsed"
+GIT_COMMIT = "fedtune.git_commit"
+
+PARENT = "mlflow.parentRunId"
+RUN_NAME = "mlflow.runName"
+NOTE = "mlflow.note.content"
+
+#: Fields that every run's name has; other swept fields are appended to it.
+_NAMED_FIELDS = ("clients", "model", "dataset", "seed")
+
+
+def run_name(trial: Trial, axes: Sequence[str] = ()) -> str:
+    """For example ``K032 mini-bert bbc-news s0``: what tells runs apart comes first, padded to sort."""
+    config = trial.config
+    extra = [f"{a}={getattr(config, a)}" for a in axes if a not in _NAMED_FIELDS]
+    short = (Path(name).name for name in (config.model, config.dataset))
+    return " ".join([f"K{config.clients:03d}", *short, f"s{config.seed}", *extra])
+
+
+def params(trial: Trial) -> dict[str, str]:
+    """The fields that are hashed into ``trial_id``, and nothing else: MLflow refuses to change one."""
+    config = trial.config
+    values: dict[str, Any] = {f: getattr(config, f) for f in FIELDS if f not in UNHASHED}
+    return {f: str(v) for f, v in (values | {"precision": trial.asked_precision}).items()}
+
+
+def tags(trial: Trial) -> dict[str, str]:
+    """Everything else that is known when a trial begins: identity, hashes, fields outside the hash."""
+    own = {
+        KIND: "baseline" if trial.config.clients == 1 else "federated",
+        TRIAL_ID: trial.trial_id,
+        BASELINE_ID: trial.baseline_id,
+        "fedtune.model_hash": trial.model_hash,
+        "fedtune.dataset_hash": trial.dataset_hash,
+        "fedtune.engine": str(ENGINE),
+    }
+    return own | {f"fedtune.{f}": str(getattr(trial.config, f)) for f in sorted(UNHASHED)}
+
+
+def charts_url(tracking_uri: str, experiment_id: str, sweep: str) -> str:
+    """The page that charts a sweep's trials together.
+
+    Without the filter MLflow charts only top-level runs, and a sweep's trials are nested.
+    """
+    base = tracking_uri if tracking_uri.startswith("http") else "http://127.0.0.1:5000"
+    query = f"tags.`{SWEEP}` = '{sweep}' and tags.`{KIND}` != 'sweep'"
+    return (
+        f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs"
+        f"?compareRunsMode=CHART&searchFilter={quote(query)}"
+    )
