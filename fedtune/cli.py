@@ -60,8 +60,8 @@ def main() -> None:
 def cli() -> None:
     """What does it cost to spread the fine-tuning of a transformer over K clients?
 
-    Every trial is an in-process simulation of federated averaging, scheduled by Ray Tune and tracked
-    round by round in MLflow. Running the same command again is how to resume.
+    Every trial is an in-process simulation of federated averaging, scheduled by Ray Tune and
+    tracked round by round in MLflow. Running the same command again is how to resume.
     """
 
 
@@ -244,7 +244,7 @@ def list_command() -> None:
 
 @cli.command(short_help="What this machine has, what is missing, and how to mend it.")
 def doctor() -> int:
-    """Device, precision, what is available offline, what is missing and the command that fixes it."""
+    """Device, precision, what is available offline, what is missing and what mends it."""
     from fedtune.sweep.doctor import examine
 
     return examine(_console())

@@ -27,7 +27,7 @@ Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 
 
 class Fault(NamedTuple):
-    """One thing wrong with the input: which field, the value it has, and what is allowed instead."""
+    """One thing wrong with the input: the field, its value, and what is allowed instead."""
 
     field: str
     value: object
@@ -43,7 +43,7 @@ class Refusal(Exception):
 
 
 class BadInput(Refusal, ValueError):
-    """Input that cannot be used, as a list of faults, one line each. Raised before anything starts."""
+    """Input that cannot be used, as a list of faults, a line each. Raised before any start."""
 
     def __init__(self, faults: Iterable[Fault]):
         self.faults = tuple(faults)
@@ -197,11 +197,13 @@ class TrialConfig(BaseModel):
 
 FIELDS: tuple[str, ...] = tuple(TrialConfig.model_fields)
 
-#: Fields that may differ between two launches of one and the same trial: how long it runs, when it is
-#: looked at, and what it runs on. Everything else is part of the trial's identity.
+#: Fields that may differ between two launches of one and the same trial: how long it runs, when it
+#: is looked at, and what it runs on. Everything else is part of the trial's identity.
 UNHASHED: frozenset[str] = frozenset(
-    "budget_rounds max_rounds target_fraction target_accuracy stop stop_on eval_every "
-    "device threads".split()
+    (
+        *("budget_rounds", "max_rounds", "target_fraction", "target_accuracy", "stop", "stop_on"),
+        *("eval_every", "device", "threads"),
+    )
 )
 
 _NOT_LANDED = {
@@ -235,7 +237,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def parse_text(field: str, text: str) -> Any:
-    """The value that ``text`` from a command line means for ``field``; BadInput if it means none."""
+    """What ``text`` from a command line means as a value of ``field``. Raises BadInput."""
     _known(field)
     try:
         return _adapter(field).validate_strings(text.strip())

@@ -1,9 +1,9 @@
 """Random numbers as a function of what they are for, never of what happened before.
 
-Every draw in fedtune comes from a generator made here from a key such as
-``(seed, "dropout", round_num, client_id)``. Two trials, two machines or two attempts that ask for the
-same key get the same numbers, whatever order, interruption or neighbour they had; so nothing about
-random state needs to be saved in a checkpoint.
+Every draw in fedtune comes from a generator made here from a key such as ``(seed, "dropout",
+round_num, client_id)``. Two trials, two machines or two attempts that ask for the same key get the
+same numbers, whatever order, interruption or neighbour they had; so nothing about random state
+needs to be saved in a checkpoint.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from fedtune.data.tokens import Split
 
 @dataclass(frozen=True)
 class Batch:
-    """B examples padded to width T: token_ids and attention_mask (B, T) int64, labels (B,) int64."""
+    """B examples padded to width T: token_ids, attention_mask (B, T); labels (B,); all int64."""
 
     token_ids: Tensor
     attention_mask: Tensor

@@ -15,16 +15,16 @@ def iid_partition(
     """Each client's example indices (int64), drawn uniformly without replacement (section 3.4).
 
     Sizes differ by at most one and every example belongs to exactly one client; the first
-    ``num_examples % num_clients`` clients have the extra one, or with ``drop_remainder`` nobody has.
-    The order within a client is that of the draw: data sets are often sorted by label, so slices of
-    them would not be IID at all.
+    ``num_examples % num_clients`` clients have the extra one, or with ``drop_remainder`` nobody
+    has. The order within a client is that of the draw: data sets are often sorted by label, so
+    slices of them would not be IID at all.
     """
     order = torch.randperm(num_examples, generator=generator(seed, "partition", num_clients))
     size, remainder = divmod(num_examples, num_clients)
     if drop_remainder:
         order, remainder = order[: size * num_clients], 0
     sizes = [size + (client_id < remainder) for client_id in range(num_clients)]
-    return list(order.split(sizes))
+    return list(torch.split(order, sizes))
 
 
 def label_counts(labels: np.ndarray, clients: list[Tensor], num_classes: int) -> list[list[int]]:

@@ -11,8 +11,7 @@ from fedtune.data.batches import DeviceSplit
 from fedtune.federated.flat import FlatModel
 from fedtune.federated.local import logits
 
-#: Tokens, padding included, in one evaluation batch: 256 texts of 128 tokens. Larger batches were no
-#: faster on a CPU and only cost memory.
+#: Tokens, padding included, in one evaluation batch: 256 texts of 128 tokens.
 EVALUATION_TOKENS = 256 * 128
 
 
@@ -29,8 +28,8 @@ class Evaluation:
 def evaluate(flat: FlatModel, data: DeviceSplit) -> Evaluation:
     """Evaluate in ``eval()`` mode over every example of ``data``.
 
-    Examples are taken in order of length, so that a batch has next to no padding; the result does not
-    depend on that order, since correct answers are counted and the loss is summed in fp64.
+    Examples are taken in order of length, so that a batch has next to no padding; the result does
+    not depend on that order, since correct answers are counted and the loss is summed in fp64.
     """
     flat.model.eval()
     order = torch.argsort(data.lengths, stable=True)

@@ -81,8 +81,9 @@ def fedavg_round(
 def agreement(mean_delta_norm: float, delta_norms: Sequence[float]) -> float | None:
     """Mean pairwise alignment of K deltas, from their norms and the norm of their mean.
 
-    (K |mean delta|^2 - m) / ((K - 1) m) with m the mean of |delta|^2: expanding |mean delta|^2 leaves
-    the K (K - 1) inner products between different clients. None for K = 1 or when nothing moved.
+    (K |mean delta|^2 - m) / ((K - 1) m) with m the mean of |delta|^2: expanding |mean delta|^2
+    leaves the K (K - 1) inner products between different clients. None for K = 1 or when nothing
+    moved.
 
     >>> agreement(1.0, [1.0, 1.0])  # the same delta twice
     1.0

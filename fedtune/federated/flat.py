@@ -1,13 +1,14 @@
 """A model's parameters as one vector.
 
 Federation is arithmetic on whole models: load the server's, take the difference, add to a sum. With
-every parameter a view into one flat fp32 buffer each of these is a single vector operation instead of
-one for each of a transformer's hundreds of tensors, and so is the optimiser's step.
+every parameter a view into one flat fp32 buffer each of these is a single vector operation instead
+of one for each of a transformer's hundreds of tensors, and so is the optimiser's step.
 """
 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +17,15 @@ from torch import Tensor, nn
 class FlatModel:
     """A model whose trainable parameters, and their gradients, are views into two flat buffers.
 
-    ``parameters`` is an ``nn.Parameter`` of shape (num_parameters,), fp32, and ``parameters.grad`` a
-    buffer of the same shape, so an optimiser over ``[parameters]`` trains the whole model. Tied
+    ``parameters`` is an ``nn.Parameter`` of shape (num_parameters,), fp32, and ``parameters.grad``
+    a buffer of the same shape, so an optimiser over ``[parameters]`` trains the whole model. Tied
     weights are one parameter and are counted once.
 
     Raises ValueError for a parameter that is not fp32: a step of 2e-5 vanishes in half precision.
     """
 
     def __init__(self, model: nn.Module):
-        self.model = model
+        self.model: Any = model
         trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         for name, parameter in trainable:
             if parameter.dtype != torch.float32:
@@ -50,7 +51,9 @@ class FlatModel:
 
     @property
     def values(self) -> Tensor:
-        """The parameters as a plain tensor, (num_parameters,) fp32; writing to it changes the model."""
+        """The parameters as a plain tensor, (num_parameters,) fp32; writing to it changes the
+        model.
+        """
         return self.parameters.data
 
     def buffers_digest(self) -> str:

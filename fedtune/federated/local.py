@@ -60,14 +60,14 @@ class LocalTraining:
         )
 
     def batches(self, num_examples: int, round_num: int, client_id: int) -> Iterator[Tensor]:
-        """Positions (int64, at most batch_size) of each local step's examples, epoch after epoch."""
+        """Positions (at most batch_size, int64) of each local step's examples, in order."""
         key: tuple[int | str, ...] = (self.seed, "order", client_id)
         order = generator(*key, "once" if self.shuffle == "once" else round_num)
         positions = torch.randperm(num_examples, generator=order)
         for epoch in range(self.local_epochs):
             if epoch and self.shuffle == "every_epoch":
                 positions = torch.randperm(num_examples, generator=order)
-            for batch in positions.split(self.batch_size):
+            for batch in torch.split(positions, self.batch_size):
                 if not self.drop_last or len(batch) == self.batch_size:
                     yield batch
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from fedtune.config import BadInput
 from fedtune.randomness import derive_seed
 
 
-def load_classifier(directory: Path, *, num_classes: int, seed: int) -> Any:
-    """A ``PreTrainedModel`` with ``num_classes`` outputs: pretrained encoder, head drawn from ``seed``.
+def load_classifier(directory: Path, *, label_names: Sequence[str], seed: int) -> Any:
+    """A ``PreTrainedModel`` with an output per label: pretrained encoder, head drawn from ``seed``.
 
-    Always fp32, whatever the file holds: a checkpoint in half precision would load as such, and steps
-    of 2e-5 would vanish in it. Raises BadInput where the architecture has no sequence classifier or
-    keeps running statistics (those are no parameters, so averaging would leave them behind).
+    Always fp32, whatever the file holds: a checkpoint in half precision would load as such, and
+    steps of 2e-5 would vanish in it. Raises BadInput where the architecture has no sequence
+    classifier or keeps running statistics (those are no parameters, so averaging would leave them
+    behind).
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -29,10 +30,14 @@ def load_classifier(directory: Path, *, num_classes: int, seed: int) -> Any:
             torch.manual_seed(derive_seed(seed, "new parameters"))
             model = AutoModelForSequenceClassification.from_pretrained(
                 directory,
-                config=AutoConfig.from_pretrained(directory, num_labels=num_classes),
+                config=AutoConfig.from_pretrained(
+                    directory,
+                    id2label=dict(enumerate(label_names)),
+                    label2id={name: index for index, name in enumerate(label_names)},
+                ),
                 dtype=torch.float32,
                 attn_implementation="sdpa",
-                ignore_mismatched_sizes=True,  # a fine-tuned checkpoint's own head is replaced anyway
+                ignore_mismatched_sizes=True,  # a fine-tuned checkpoint's own head is replaced
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
@@ -53,7 +58,7 @@ def load_classifier(directory: Path, *, num_classes: int, seed: int) -> Any:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no "newly initialised: classifier.weight", which is what is asked for."""
+    """No progress bars, and no report that the head is new, which is what is asked for."""
     from transformers import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -68,7 +73,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def head_names(model: Any) -> list[str]:
-    """Names of the parameters that are new in fine-tuning: all outside the pretrained base model."""
+    """Names of the parameters that are new in fine-tuning: all outside the base model."""
     prefix = f"{model.base_model_prefix}."
     return [name for name, _ in model.named_parameters() if not name.startswith(prefix)]
 
@@ -101,13 +106,16 @@ def _initialize(model: Any, module: nn.Module, module_name: str, drawn: dict[str
 
 
 def describe(directory: Path) -> dict[str, int]:
-    """Layers, positions, vocabulary, width and heads from the configuration; 0 where it is silent."""
+    """Layers, positions, vocabulary, width, heads from the configuration; 0 for unknown."""
     config = json.loads((directory / "config.json").read_text())
-    first = lambda *names: next((config[n] for n in names if n in config), 0)  # noqa: E731
+    spellings = {
+        "layers": ("num_hidden_layers", "n_layers", "num_layers", "n_layer"),
+        "max_positions": ("max_position_embeddings", "n_positions"),
+        "vocab_size": ("vocab_size",),
+        "hidden_size": ("hidden_size", "dim", "d_model"),
+        "heads": ("num_attention_heads", "n_heads", "n_head"),
+    }
     return {
-        "layers": int(first("num_hidden_layers", "n_layers", "num_layers", "n_layer")),
-        "max_positions": int(first("max_position_embeddings", "n_positions")),
-        "vocab_size": int(first("vocab_size")),
-        "hidden_size": int(first("hidden_size", "dim", "d_model")),
-        "heads": int(first("num_attention_heads", "n_heads", "n_head")),
+        name: int(next((config[key] for key in keys if key in config), 0))
+        for name, keys in spellings.items()
     }

@@ -53,7 +53,7 @@ NAMES: Mapping[str, ShortName] = {
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model found on this machine: a directory in Hugging Face layout with safetensors weights."""
+    """A model on this machine: a directory in Hugging Face layout with safetensors weights."""
 
     name: str
     directory: Path
@@ -81,7 +81,7 @@ def availability(name: str) -> str:
 
 @lru_cache(maxsize=32)
 def _hash_file(path: str, size: int, modified_ns: int) -> str:
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -172,7 +172,7 @@ def _check_directory(name: str, directory: Path) -> None:
 
 
 def _card_learning_rate(directory: Path) -> float:
-    """The rate that the model card recommends for plain SGD (front matter, fedtune.learning_rate)."""
+    """The card's rate for plain SGD (its front matter, ``fedtune: {learning_rate: …}``)."""
     import yaml
 
     card = directory / "README.md"

@@ -15,12 +15,13 @@ from fedtune.trial.results import stored_trial
 
 
 class MlflowCallback(tune.Callback):
-    """Every round of a Tune experiment over ``fedtune.trainable`` in MLflow, once, in one run per trial.
+    """Every round of a Tune experiment over ``fedtune.trainable`` in MLflow, once, in one run per
+    trial.
 
     Give it to ``tune.RunConfig(callbacks=[MlflowCallback("my-sweep")])``. ``sweep`` groups the runs
     under one parent; launching again under the same name continues the same runs. ``store`` must be
-    the trainable's, ``tracking_uri`` is by default what ``fedtune run`` would take. What MLflow could
-    not take is left to ``fedtune sync``, and said at the end.
+    the trainable's, ``tracking_uri`` is by default what ``fedtune run`` would take. What MLflow
+    could not take is left to ``fedtune sync``, and said at the end.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class MlflowCallback(tune.Callback):
 
     def _update(self, result: Mapping[str, Any], status: str) -> None:
         trial_id = result.get(TRIAL_ID)
-        if trial_id is None or self._writer is None or DIVERGED in result and status == "RUNNING":
+        if trial_id is None or self._writer is None or (DIVERGED in result and status == "RUNNING"):
             return
         trial = stored_trial(Path(self._store), trial_id)
         if trial is not None:

@@ -19,7 +19,7 @@ def experiments() -> list[Path]:
 
 
 def print_catalogue(console: Console) -> None:
-    """Print models, data sets, partitions, strategies and experiments. No network, no heavy import."""
+    """Print models, data sets, partitions, strategies, experiments, without a network."""
     models = _table("model", "what it is", "here")
     for name, entry in zoo.NAMES.items():
         hub = f" ({entry.hub_id})" if entry.hub_id else ""

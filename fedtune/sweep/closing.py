@@ -26,7 +26,7 @@ _COLUMNS = (
 
 def rows(plan: Plan, report: Report) -> tuple[list[str], list[list[str]]]:
     """The closing table: its header and a row per trial. What varies beside K comes first."""
-    varied = [a for a in ("model", "dataset", "seed") if a in plan.axes]
+    varied: list[str] = [a for a in ("model", "dataset", "seed") if a in plan.axes]
     varied += [a for a in plan.axes if a not in ("clients", *varied)]
     table = []
     for result in sorted(report.results, key=lambda r: (_group(r, varied), r.trial.config.clients)):

@@ -19,7 +19,7 @@ from fedtune.trial.simulation import HANDOVER_S
 
 @dataclass(frozen=True)
 class Report:
-    """How a launch ended: every trial's result, and what went wrong with which (by ``trial_id``)."""
+    """How a launch ended: every trial's result, and what went wrong, by ``trial_id``."""
 
     results: tuple[Result, ...]
     failed: Mapping[str, str]
@@ -44,7 +44,9 @@ class Launch:
         self.todo = [trial for trial in plan.trials if not self._ended(trial)]
 
     def run(self, runner: Any) -> Report:
-        """Run what is missing with ``runner(launch)``, then collect. KeyboardInterrupt goes through."""
+        """Run what is missing with ``runner(launch)``, then collect. KeyboardInterrupt goes
+        through.
+        """
         with self._held():
             self.plan.save(self.store)
             for trial in self.plan.trials:

@@ -1,8 +1,7 @@
-"""The trials of a launch: the grid and the baselines it needs, resolved, in the order they start."""
+"""The trials of a launch: grid and baselines, resolved, in the order they start."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,5 +131,5 @@ def _cannot_learn(trial: Trial) -> list[str]:
     return [
         f"clients={config.clients} on {config.dataset} will hardly learn: learning_rate "
         f"{config.learning_rate:g} x {steps} sequential steps is a path of {total:.2g}, and "
-        f"{config.model} needs about {needed:.2g}; raise learning_rate, max_rounds or train_examples"
+        f"{config.model} needs about {needed:.2g}; raise learning_rate or max_rounds"
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 from rich.console import Console
@@ -156,16 +155,12 @@ class Screen(_Rows):
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._live.stop()
 
     def _table(self) -> Table:
-        table = Table(title=f"{duration(time.monotonic() - self._began)} so far", title_justify="left")
+        elapsed = duration(time.monotonic() - self._began)
+        table = Table(title=f"{elapsed} so far", title_justify="left")
         table.add_column("trial", no_wrap=True)
         for column in ("round", "accuracy", "target", "time left"):
             table.add_column(column, justify="right", no_wrap=True)

@@ -27,7 +27,8 @@ class BaselineFirstSearcher(Searcher):
             search_alg=searcher, num_samples=searcher.num_trials)).fit()
 
     ``axes`` and ``settings`` are fields of :class:`fedtune.TrialConfig`; the baselines are added.
-    ``num_samples`` has to be ``num_trials``, or Tune ends after its default of one. Raises BadInput.
+    ``num_samples`` has to be ``num_trials``, or Tune ends after its default of one. Raises
+    BadInput.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class BaselineFirstSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial ended: with ``error`` its siblings, if it was a baseline, cannot start any more."""
+        """A trial ended; the siblings of a baseline that ended with ``error`` cannot start."""
         trial = self._running.pop(trial_id, None)
         if trial is not None and error:
             self._launch.failed.setdefault(trial.trial_id, "the worker died")
@@ -85,7 +86,7 @@ class BaselineFirstSearcher(Searcher):
 
 
 def trial_space(trial: Trial, store: Path) -> dict[str, Any]:
-    """A prepared trial as a Tune configuration: every field of TrialConfig, and where things are."""
+    """A prepared trial as a Tune configuration: its fields, and where things are."""
     return trial.to_dict() | {"store": str(store)}
 
 

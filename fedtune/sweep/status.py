@@ -19,7 +19,7 @@ def print_status(store: Path, sweep: str | None, console: Console) -> None:
     report = _report(store, plan)
     ended = sum(result.ended for result in report.results)
     console.print(
-        f"Sweep [bold]{plan.name}[/]: {ended} of {len(report.results)} trials have all their rounds",
+        f"Sweep [bold]{plan.name}[/]: {ended} of {len(report.results)} trials are complete",
         highlight=False,
     )
     console.print(closing.as_table(*closing.rows(plan, report)))

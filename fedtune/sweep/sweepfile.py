@@ -54,7 +54,7 @@ class SweepSpec:
         return SweepSpec(self.name, {**kept, **axes}, self.set, self.overrides, dict(values))
 
     def configs(self) -> list[TrialConfig]:
-        """Every trial of the grid once, in the order of the axes. Raises BadInput with all faults."""
+        """Every trial of the grid once, in the order of the axes. Raises BadInput."""
         configs: dict[TrialConfig, None] = {}
         faults: dict[str, Fault] = {}
         for combination in itertools.product(*self.axes.values()):

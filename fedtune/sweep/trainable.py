@@ -20,13 +20,14 @@ TRIAL_ID, DIVERGED, FAILED = "fedtune_trial_id", "diverged", "failed"
 
 
 def trainable(config: Mapping[str, Any]) -> None:
-    """One trial for Ray Tune, resumable: ``tune.Tuner(fedtune.trainable, param_space={...}).fit()``.
+    """One trial for Ray Tune, resumable: ``tune.Tuner(fedtune.trainable,
+    param_space={...}).fit()``.
 
     ``config`` holds fields of :class:`fedtune.TrialConfig` and, if wanted, ``store`` (default:
-    ``./trials`` where the script was started). Reports every round's record under its tracked names,
-    with ``round``. A worker that died goes on after its last committed round. A federated trial whose
-    baseline is not finished goes on, and stops as soon as the target is known and met. A trial that
-    diverges reports ``diverged`` and ends.
+    ``./trials`` where the script was started). Reports every round's record under its tracked
+    names, with ``round``. A worker that died goes on after its last committed round. A federated
+    trial whose baseline is not finished goes on, and stops as soon as the target is known and met.
+    A trial that diverges reports ``diverged`` and ends.
     """
     from ray import tune
 

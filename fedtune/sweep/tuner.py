@@ -69,7 +69,8 @@ class LaunchCallback(tune.Callback):
 
 
 def run_with_ray(launch: Launch, address: str | None = None) -> None:
-    """Run the launch's trials as one Tune experiment on a local Ray, or on the cluster at ``address``.
+    """Run the launch's trials as one Tune experiment on a local Ray, or on the cluster at
+    ``address``.
 
     The experiment lives in a temporary folder: trials resume from their own folders, so nothing of
     Tune's is ever read again (and nothing is ever unpickled).

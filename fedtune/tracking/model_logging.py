@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedtune.tracking.projection import Projection
 from fedtune.trial.folder import TrialFolder
-from fedtune.trial.prepare import Trial, open_examples
+from fedtune.trial.prepare import Trial
 
 #: The artifact's name in the trial's run: ``mlflow models serve -m runs:/<run id>/model``.
 MODEL = "model"
@@ -32,15 +32,14 @@ def log_final_model(projection: Projection, store: Path, trial: Trial) -> None:
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is in the checkpoint
     model = AutoModelForSequenceClassification.from_pretrained(folder.checkpoint)
-    labels = dict(enumerate(open_examples(trial)[1].label_names))
-    model.config.id2label = labels
-    model.config.label2id = {label: index for index, label in labels.items()}
     mlflow.set_tracking_uri(projection.uri)
     with mlflow.start_run(run_id=run_id):
-        mlflow.transformers.log_model(  # type: ignore[attr-defined]
+        mlflow.transformers.log_model(
             {"model": model, "tokenizer": AutoTokenizer.from_pretrained(folder.checkpoint)},
             name=MODEL,
             task="text-classification",
-            signature=infer_signature(["a text"], [{"label": labels[0], "score": 0.5}]),
+            signature=infer_signature(
+                ["a text"], [{"label": model.config.id2label[0], "score": 0.5}]
+            ),
         )
     projection.client.set_tag(run_id, "fedtune.logged_model", digest)

@@ -29,7 +29,9 @@ _NAMED_FIELDS = ("clients", "model", "dataset", "seed")
 
 
 def run_name(trial: Trial, axes: Sequence[str] = ()) -> str:
-    """For example ``K032 mini-bert bbc-news s0``: what tells runs apart comes first, padded to sort."""
+    """For example ``K032 mini-bert bbc-news s0``: what tells runs apart comes first, padded to
+    sort.
+    """
     config = trial.config
     extra = [f"{a}={getattr(config, a)}" for a in axes if a not in _NAMED_FIELDS]
     short = (Path(name).name for name in (config.model, config.dataset))
@@ -37,14 +39,14 @@ def run_name(trial: Trial, axes: Sequence[str] = ()) -> str:
 
 
 def params(trial: Trial) -> dict[str, str]:
-    """The fields that are hashed into ``trial_id``, and nothing else: MLflow refuses to change one."""
+    """The fields hashed into ``trial_id`` and nothing else: MLflow refuses to change one."""
     config = trial.config
     values: dict[str, Any] = {f: getattr(config, f) for f in FIELDS if f not in UNHASHED}
     return {f: str(v) for f, v in (values | {"precision": trial.asked_precision}).items()}
 
 
 def tags(trial: Trial) -> dict[str, str]:
-    """Everything else that is known when a trial begins: identity, hashes, fields outside the hash."""
+    """What else is known when a trial begins: identity, hashes, fields outside the hash."""
     own = {
         KIND: "baseline" if trial.config.clients == 1 else "federated",
         TRIAL_ID: trial.trial_id,

@@ -1,9 +1,9 @@
 """From round logs to MLflow, exactly once.
 
-MLflow holds a projection of the logs on disk that can be repeated at any time: a run is found by its
-sweep and trial, a round by its step, and only what is missing is added. Points carry times that are
-computed from the log, so even a batch that MLflow took and failed to acknowledge adds nothing when it
-is sent again.
+MLflow holds a projection of the logs on disk that can be repeated at any time: a run is found by
+its sweep and trial, a round by its step, and only what is missing is added. Points carry times that
+are computed from the log, so even a batch that MLflow took and failed to acknowledge adds nothing
+when it is sent again.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Projection:
                 run_name=names.run_name(trial, self.axes),
                 tags={names.SWEEP: self.sweep, names.TRIAL_ID: trial.trial_id},
             )
-            run_id, last = run.info.run_id, -1
+            run_id, last = str(run.info.run_id), -1
         else:
             run_id = found.info.run_id
             history = self.client.get_metric_history(run_id, _MARKER)

@@ -1,8 +1,8 @@
 """The one writer to MLflow of a launch, on a thread of its own.
 
-A tracking server that hangs would otherwise hold up every trial of the launch. Nothing is queued but
-the names of trials whose logs have grown: the logs are on disk, so a write that failed is simply done
-again later, here or by ``fedtune sync``.
+A tracking server that hangs would otherwise hold up every trial of the launch. Nothing is queued
+but the names of trials whose logs have grown: the logs are on disk, so a write that failed is
+simply done again later, here or by ``fedtune sync``.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _RETRY_S = 5.0
 class Writer:
     """Projects trials in the background; ``trials`` are those of the sweep, by ``trial_id``.
 
-    ``connect`` makes the projection; it is called on the writer's thread, since importing MLflow and
-    opening its database take seconds.
+    ``connect`` makes the projection; it is called on the writer's thread, since importing MLflow
+    and opening its database take seconds.
     """
 
     def __init__(self, connect: Callable[[], Projection], store: Path, trials: Mapping[str, Trial]):

@@ -38,7 +38,7 @@ class Federation:
             tokens, examples = open_examples(trial)
             self.facts: dict[str, Any] = data_facts(trial)
             model = load_classifier(
-                Path(trial.model_dir), num_classes=examples.num_classes, seed=config.seed
+                Path(trial.model_dir), label_names=examples.label_names, seed=config.seed
             )
             self.flat = FlatModel(model.to(self.device))
             self.facts["model/parameters"] = self.flat.num_parameters
@@ -104,7 +104,7 @@ class Federation:
         return record | {"params_digest": params_digest}
 
     def save(self, directory: Path) -> None:
-        """Write the server's model as a Hugging Face directory: configuration, weights, tokenizer."""
+        """Write the server's model as a Hugging Face directory, tokenizer included."""
         with self._settings():
             self.flat.values.copy_(self.server)
             # Copies, because safetensors refuses tensors that are views into one buffer.

@@ -1,10 +1,10 @@
 """A trial's folder: what it was asked, its round log, its checkpoint, and who is at work in it.
 
-The round log on disk is the truth. A round is committed in this order: write ``checkpoint.new`` (its
-``state.json``, written last, holds the records of the rounds since the checkpoint before), sync it,
-move ``checkpoint`` to ``checkpoint.previous`` and ``checkpoint.new`` to ``checkpoint``, append the
-records to ``rounds.jsonl`` and sync. Wherever that is cut off, :meth:`TrialFolder.recover` finds
-either a whole round or none, and finishes what is pending.
+The round log on disk is the truth. A round is committed in this order: write ``checkpoint.new``
+(its ``state.json``, written last, holds the records of the rounds since the checkpoint before),
+sync it, move ``checkpoint`` to ``checkpoint.previous`` and ``checkpoint.new`` to ``checkpoint``,
+append the records to ``rounds.jsonl`` and sync. Wherever that is cut off,
+:meth:`TrialFolder.recover` finds either a whole round or none, and finishes what is pending.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class DamagedFolder(Refusal):
 
 
 class TrialFolder:
-    """The folder ``<store>/<trial_id>`` and the promises above. Creating the object writes nothing."""
+    """The folder ``<store>/<trial_id>``, with the promises above. Making one writes nothing."""
 
     def __init__(self, store: Path, trial_id: str):
         self.path = Path(store) / trial_id

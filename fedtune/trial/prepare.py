@@ -44,7 +44,9 @@ class Trial:
 
     @property
     def trial_id(self) -> str:
-        """12 hex digits that name the trial; see :data:`fedtune.config.UNHASHED` for what is left out."""
+        """12 hex digits that name the trial; see :data:`fedtune.config.UNHASHED` for what is left
+        out.
+        """
         return self._identity(self.config.clients)
 
     @property
@@ -66,7 +68,8 @@ class Trial:
     @property
     def stop_rule(self) -> StopRule:
         config = self.config
-        assert isinstance(config.budget_rounds, int) and isinstance(config.max_rounds, int)
+        assert isinstance(config.budget_rounds, int)
+        assert isinstance(config.max_rounds, int)
         return StopRule(
             is_baseline=config.clients == 1,
             budget=config.budget_rounds,
@@ -102,7 +105,8 @@ def available_cores() -> int:
 
 
 def prepare(config: TrialConfig, *, num_federated: int = 1, progress: bool = False) -> Trial:
-    """Settle ``config``: find and check model and data, tokenise where needed, replace every ``auto``.
+    """Settle ``config``: find and check model and data, tokenise where needed, replace every
+    ``auto``.
 
     ``num_federated`` is the number of federated trials in the launch, which share the cores. Raises
     BadInput with every fault that could be found. Writes nothing but caches.
@@ -310,7 +314,8 @@ def recipe_of(config: TrialConfig) -> LocalTraining:
 
 
 def data_facts(trial: Trial) -> dict[str, Any]:
-    """What is tracked once about a trial and can be told without its model, under its tracked names.
+    """What is tracked once about a trial and can be told without its model, under its tracked
+    names.
 
     ``steps/per_round`` is the number of sequential steps of a round: those of the largest client.
     """

@@ -8,19 +8,19 @@ from typing import Any
 
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.prepare import Trial
-from fedtune.trial.stopping import Baseline, Summary, read_baseline, summarize
+from fedtune.trial.stopping import Baseline, Record, Summary, read_baseline, summarize
 
 
 @dataclass(frozen=True)
 class Result:
     """A trial's committed rounds and what they amount to.
 
-    ``facts`` are tracked once (see ``data_facts``); ``diverged`` names round and client; ``begun_ms``
-    is when the trial was begun (Unix time; 0 where it never was).
+    ``facts`` are tracked once (see ``data_facts``); ``diverged`` names round and client;
+    ``begun_ms`` is when the trial was begun (Unix time; 0 where it never was).
     """
 
     trial: Trial
-    records: list[dict[str, Any]]
+    records: list[Record]
     facts: dict[str, Any]
     summary: Summary | None  # None before round 0 is committed
     diverged: dict[str, int] | None
@@ -29,13 +29,13 @@ class Result:
 
 
 def stored_trial(store: Path, trial_id: str) -> Trial | None:
-    """The trial that a folder of the store belongs to, as its last launch had it; None without one."""
+    """The trial of a folder of the store, as its last launch had it; None without one."""
     values = TrialFolder(store, trial_id).read_config()
     return Trial.from_dict(values) if values else None
 
 
 def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Result:
-    """Read ``trial`` from the store, held against its baseline (by default the one in the store)."""
+    """Read ``trial`` from the store and hold it against its baseline (default: the store's)."""
     folder = TrialFolder(store, trial.trial_id)
     config = folder.read_config()
     facts = {key: value for key, value in config.items() if "/" in key}
@@ -59,7 +59,7 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
 
 
 def baseline_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Baseline | None:
-    """What the baseline of ``trial`` (itself, for K = 1) has achieved; None while it has not ended."""
+    """What the baseline of ``trial`` (itself, for K = 1) achieved; None before its end."""
     baseline = baseline or (trial if trial.config.clients == 1 else None)
     folder = TrialFolder(store, trial.baseline_id)
     facts = folder.read_config()

@@ -29,9 +29,9 @@ def simulate(config: TrialConfig, store: str | Path | None = None) -> Iterator[d
     given at once, the rest are run, and each is on disk before it is given. Without one nothing is
     written but caches. Needs neither Ray nor MLflow.
 
-    Ends by the stop rule (:class:`fedtune.trial.stopping.StopRule`), with ``target_accuracy`` as the
-    target. Raises BadInput before anything starts, and Diverged when a loss or a parameter stops
-    being finite.
+    Ends by the stop rule (:class:`fedtune.trial.stopping.StopRule`), with ``target_accuracy`` as
+    the target. Raises BadInput before anything starts, and Diverged when a loss or a parameter
+    stops being finite.
 
     >>> config = TrialConfig(model="mini-bert", dataset="toy", clients=2, budget_rounds=1)
     >>> [record["round"] for record in simulate(config)]  # doctest: +SKIP

@@ -1,7 +1,7 @@
 """When a trial ends, and what its rounds amount to. Pure functions of a round log.
 
-A record is one line of ``rounds.jsonl``: a mapping with ``round`` and the round's metrics under their
-tracked names.
+A record is one line of ``rounds.jsonl``: a mapping with ``round`` and the round's metrics under
+their tracked names.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class StopRule:
 
     A baseline (K = 1) runs ``budget`` rounds. A federated trial with ``stop="target"`` ends at the
     first evaluated round from 1 on whose ``metric`` is at least ``target``, or at ``cap``. With
-    ``stop="budget-then-target"`` (the paper's study) it runs its budget in any case, then on until it
-    has met the target at some round, or to ``cap``. Without a target, ``stop="target"`` runs to the
-    cap and ``stop="budget-then-target"`` its budget.
+    ``stop="budget-then-target"`` (the paper's study) it runs its budget in any case, then on until
+    it has met the target at some round, or to ``cap``. Without a target, ``stop="target"`` runs to
+    the cap and ``stop="budget-then-target"`` its budget.
     """
 
     is_baseline: bool
@@ -59,7 +59,7 @@ class StopRule:
         return self.budget if self.is_baseline else self.cap
 
     def read(self, records: Sequence[Record]) -> Sequence[Record]:
-        """The part of a log that counts: a longer one is read only up to the cap that is asked for."""
+        """The part of a log that counts: a longer one is read up to the cap that is asked for."""
         return [record for record in records if record["round"] <= self.last]
 
 
@@ -83,7 +83,7 @@ def clearly_above_chance(accuracy: float, chance: float, num_examples: int) -> b
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the siblings need to know of a K = 1 trial: its accuracy at the budget, and its worth."""
+    """What siblings need to know of a K = 1 trial: its accuracy at the budget, its worth."""
 
     accuracy: float
     above_chance: bool
@@ -96,7 +96,7 @@ class Baseline:
 def read_baseline(
     records: Sequence[Record], rule: StopRule, facts: Mapping[str, Any]
 ) -> Baseline | None:
-    """The baseline that this K = 1 log gives at the rule's budget; None while it has not got there."""
+    """The baseline that this K = 1 log gives at the rule's budget; None before that."""
     accuracy = accuracy_at(records, rule.budget, rule.metric)
     if accuracy is None:
         return None

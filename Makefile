@@ -1,0 +1,42 @@
+PYTHON ?= python3
+BIN := .venv/bin
+# `mlflow run` and what it starts take the first python on the PATH.
+IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: help install demo test test-slow check bench bench-mini clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: .venv/installed ## make .venv with the fedtune command and the tested versions
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "fedtune needs Python 3.11 or newer; give one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Installing into .venv (a few minutes the first time) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install ## one comparison on real text, K = 1 against K = 32, tracked in MLflow
+	@$(IN_VENV) mlflow run . --env-manager local --experiment-name fedtune -P clients=32
+
+test: install ## the tests (under 15 minutes on two cores)
+	@$(IN_VENV) python -m pytest -m "not slow"
+
+test-slow: install ## the tests that take minutes each
+	@$(IN_VENV) python -m pytest -m slow
+
+check: install ## ruff, formatting, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: install ## what federation costs: rounds at several K, beside a plain loop
+	@$(BIN)/python -m benchmarks.federation
+
+bench-mini: install ## the miniatures against the same models from random weights (hours)
+	@$(BIN)/python -m benchmarks.mini
+
+clean: ## remove .venv and caches, never trials
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
