@@ -165,7 +165,7 @@ def _launch(spec: SweepSpec, faults: list[Fault], options: Mapping[str, Any]) ->
     from fedtune.sweep.session import Options, dry_run, run_sweep
 
     if options["dry_run"]:
-        dry_run(spec, _console())
+        dry_run(spec, _console(), here=options["address"] is None)
         return 0
     launch_options = Options(
         store=Path(options["store"]),

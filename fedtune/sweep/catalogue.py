@@ -32,8 +32,8 @@ def print_catalogue(console: Console) -> None:
         datasets.add_row(name, source.description + hub, budget, catalog.offline_state(name))
     console.print(datasets)
     console.print("Any hub id or local directory in Hugging Face layout works as either.\n")
-    console.print(f"partitions: {', '.join(choices('partition') or ('iid',))}", highlight=False)
-    console.print(f"strategies: {', '.join(choices('strategy') or ('fedavg',))}", highlight=False)
+    console.print(f"partitions: {', '.join(choices('partition'))}", highlight=False)
+    console.print(f"strategies: {', '.join(choices('strategy'))}", highlight=False)
     found = _table("experiment", "what it asks")
     for path in experiments():
         found.add_row(str(_shown(path)), first_comment(path))

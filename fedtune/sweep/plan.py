@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from fedtune.config import BadInput, TrialConfig, did_you_mean, settings_without_effect
+from fedtune.config import BadInput, Fault, TrialConfig, did_you_mean, settings_without_effect
+from fedtune.data.catalog import resolve
+from fedtune.models.zoo import PAPER_LEARNING_RATE, find_model
 from fedtune.sweep.sweepfile import SweepSpec
 from fedtune.trial.folder import write_atomically
 from fedtune.trial.prepare import Trial, prepare_all
@@ -58,6 +61,7 @@ def make_plan(spec: SweepSpec, *, progress: bool = False) -> Plan:
         configs[config.replace(clients=1)] = None
     for config in spec.configs():
         configs[config] = None
+    _check_names(list(configs))
     num_federated = sum(config.clients > 1 for config in configs)
     trials = prepare_all(list(configs), num_federated=max(num_federated, 1), progress=progress)
     unique = {trial.trial_id: trial for trial in trials}.values()
@@ -68,6 +72,22 @@ def make_plan(spec: SweepSpec, *, progress: bool = False) -> Plan:
     federated.sort(key=lambda trial: (-trial.stop_rule.last, -trial.config.clients))
     axes = tuple(name for name, values in spec.axes.items() if len(values) > 1)
     return Plan(spec.name, axes, tuple(baselines + federated))
+
+
+def _check_names(configs: Sequence[TrialConfig]) -> None:
+    """Raise BadInput with every model and data set that is not there, before any is prepared."""
+    faults: list[Fault] = []
+    for look_up, names in (
+        (find_model, [config.model for config in configs]),
+        (resolve, [config.dataset for config in configs]),
+    ):
+        for name in dict.fromkeys(names):
+            try:
+                look_up(name)
+            except BadInput as bad:
+                faults += bad.faults
+    if faults:
+        raise BadInput(faults)
 
 
 def load_plan(store: Path, name: str | None) -> Plan:
@@ -116,7 +136,6 @@ _RECIPE_STEPS = {True: 40, False: 5_000}
 
 
 def _cannot_learn(trial: Trial) -> list[str]:
-    from fedtune.models.zoo import PAPER_LEARNING_RATE, find_model
     from fedtune.trial.prepare import data_facts
 
     config = trial.config

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from fedtune.config import BadInput, Fault
 from fedtune.sweep import closing, estimate
 from fedtune.sweep.launch import Launch, Report
 from fedtune.sweep.plan import Plan, make_plan, warnings_of
@@ -19,7 +20,7 @@ from fedtune.sweep.sweepfile import SweepSpec
 from fedtune.tracking.names import run_name
 from fedtune.tracking.projection import Projection, resolve_uri
 from fedtune.tracking.writer import Writer
-from fedtune.trial.prepare import Trial, data_facts
+from fedtune.trial.prepare import Trial, available_cores, data_facts
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     resumes is printed.
     """
     plan = make_plan(spec, progress=console.is_terminal)
+    if options.address is None:
+        _check_threads(plan)
     print_plan(plan, spec, console)
     launch_store = options.store.absolute()
     uri = resolve_uri(options.tracking_uri)
@@ -53,26 +56,30 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     try:
         report = launch.run(_runner(options))
     except KeyboardInterrupt:
-        if writer.projection:
-            writer.projection.close_sweep("KILLED")
+        _conclude(writer, "KILLED", "", "", console)
         console.print(
             "\nInterrupted. Every complete round is kept; the same command goes on from there:\n"
             f"  {shlex.join(['fedtune', *sys.argv[1:]])}",
             soft_wrap=True,
         )
         return 130
-    if options.log_model and writer.projection:
-        from fedtune.tracking.model_logging import log_final_model
+    print_closing(plan, report, console)
+    header, body = closing.rows(plan, report)
+    said = closing.sentence(plan, report)
+    markdown = closing.as_markdown(header, body) + (f"\n\n{said}" if said else "")
+    status = "FAILED" if report.failed or report.waiting else "FINISHED"
+    models = plan.trials if options.log_model else ()
+    tracked = _conclude(
+        writer, status, markdown, closing.as_csv(header, body), console, models, launch_store
+    )
+    return report.exit_code or (0 if tracked else 1)
 
-        for trial in plan.trials:
-            log_final_model(writer.projection, launch_store, trial)
-    close(plan, report, writer, console)
-    return report.exit_code
 
-
-def dry_run(spec: SweepSpec, console: Console) -> None:
-    """Print what a sweep would run and cost. Runs nothing but a short calibration."""
+def dry_run(spec: SweepSpec, console: Console, *, here: bool = True) -> None:
+    """Print what a sweep would run and cost, ``here`` or on a cluster. Runs a short calibration."""
     plan = make_plan(spec, progress=console.is_terminal)
+    if here:
+        _check_threads(plan)
     print_plan(plan, spec, console)
     rates = estimate.calibrate(plan.trials)
     costs = [estimate.cost(trial, rates) for trial in plan.trials]
@@ -95,6 +102,16 @@ def dry_run(spec: SweepSpec, console: Console) -> None:
     console.print(table)
     total = estimate.wall_time(plan.trials, costs)
     console.print(f"At most about {duration(total)} on this machine. Nothing was started.")
+
+
+def _check_threads(plan: Plan) -> None:
+    """Raise BadInput where a trial asks for more threads than this machine has cores."""
+    cores = available_cores()
+    asked = sorted({int(trial.config.threads) for trial in plan.trials})
+    message = f"allowed is at most {cores}, the cores of this machine"
+    faults = [Fault("threads", threads, message) for threads in asked if threads > cores]
+    if faults:
+        raise BadInput(faults)
 
 
 def print_plan(plan: Plan, spec: SweepSpec, console: Console) -> None:
@@ -152,10 +169,9 @@ def _runner(options: Options) -> Callable[[Launch], None]:
     return run
 
 
-def close(plan: Plan, report: Report, writer: Writer, console: Console) -> None:
-    """Print the closing table, what it shows, what went wrong, and where MLflow has the curves."""
-    header, body = closing.rows(plan, report)
-    console.print(closing.as_table(header, body))
+def print_closing(plan: Plan, report: Report, console: Console) -> None:
+    """The closing table, what it shows, and what went wrong."""
+    console.print(closing.as_table(*closing.rows(plan, report)))
     said = closing.sentence(plan, report)
     if said:
         console.print(said, soft_wrap=True, highlight=False)
@@ -168,15 +184,42 @@ def close(plan: Plan, report: Report, writer: Writer, console: Console) -> None:
         _problem(console, f"{_short(by_id, trial_id)} is not in MLflow whole ({reason})")
     if report.not_tracked:
         console.print("Its rounds are on disk; `fedtune sync` brings MLflow up to date.")
+
+
+def _conclude(
+    writer: Writer,
+    status: str,
+    markdown: str,
+    csv: str,
+    console: Console,
+    models: Sequence[Trial] = (),
+    store: Path = Path(),
+) -> bool:
+    """End the sweep's run in MLflow and say where the curves are; False where MLflow refused."""
     projection = writer.projection
     if projection is None:
-        return
-    status = "FAILED" if report.failed or report.waiting else "FINISHED"
-    markdown = closing.as_markdown(header, body) + (f"\n\n{said}" if said else "")
-    projection.close_sweep(status, markdown, closing.as_csv(header, body))
-    console.print(f"\nCurves, side by side: {projection.charts_url}", soft_wrap=True)
-    if projection.uri.startswith("sqlite"):
-        console.print(f"  (start MLflow first: {ui_command(projection.uri)})", soft_wrap=True)
+        return True  # nothing reached MLflow, and the report says so
+    from mlflow.exceptions import MlflowException
+
+    try:
+        for trial in models:
+            from fedtune.tracking.model_logging import log_final_model
+
+            log_final_model(projection, store, trial)
+        projection.close_sweep(status, markdown, csv)
+    except (MlflowException, OSError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+        _problem(console, f"the sweep's run in MLflow is not complete ({reason}); `fedtune sync`")
+        return False
+    how = f" (start it with `{ui_command(projection.uri)}`)" if _is_local(projection.uri) else ""
+    console.print(f"\nSide by side in MLflow{how}:", highlight=False, soft_wrap=True)
+    for what, url in projection.urls().items():
+        console.print(f"  {what}: {url}", soft_wrap=True, highlight=False)
+    return True
+
+
+def _is_local(uri: str) -> bool:
+    return uri.startswith("sqlite")
 
 
 def ui_command(uri: str) -> str:

@@ -111,7 +111,7 @@ def read_sweep_file(path: Path) -> SweepSpec:
     axes = _mapping(content, "axes", faults)
     fixed = _mapping(content, "set", faults)
     faults += _axes_faults(axes) + _value_faults("set", fixed)
-    overrides = _overrides(content.get("overrides") or [], faults)
+    overrides = _overrides(content.get("overrides"), faults)
     for name in axes.keys() & fixed.keys():
         faults.append(Fault(f"set.{name}", fixed[name], f"{name} is an axis already; keep one"))
     try:
@@ -137,9 +137,9 @@ def _unknown_keys(content: Mapping[str, Any]) -> list[Fault]:
 
 
 def _mapping(content: Mapping[str, Any], key: str, faults: list[Fault]) -> dict[str, Any]:
-    value = content.get(key) or {}
-    if isinstance(value, dict):
-        return value
+    value = content.get(key)
+    if value is None or isinstance(value, dict):
+        return value or {}
     faults.append(Fault(key, value, "allowed is a mapping from settings to values"))
     return {}
 
@@ -168,7 +168,9 @@ def _check(where: str, name: object, value: object) -> list[Fault]:
 
 
 def _overrides(entries: object, faults: list[Fault]) -> list[Override]:
-    overrides = []
+    overrides: list[Override] = []
+    if entries is None:
+        return overrides
     if not isinstance(entries, list):
         faults.append(Fault("overrides", entries, "allowed is a list of {when: …, set: …}"))
         return []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fedtune.config import FIELDS, UNHASHED
 from fedtune.trial.prepare import ENGINE, Trial
@@ -61,11 +62,33 @@ def tags(trial: Trial) -> dict[str, str]:
 def charts_url(tracking_uri: str, experiment_id: str, sweep: str) -> str:
     """The page that charts a sweep's trials together.
 
-    Without the filter MLflow charts only top-level runs, and a sweep's trials are nested.
+    MLflow charts only top-level runs, and a sweep's trials are nested: hence the filter that leaves
+    the sweep's run out, and an order other than by creation, under which nothing is nested.
     """
-    base = tracking_uri if tracking_uri.startswith("http") else "http://127.0.0.1:5000"
     query = f"tags.`{SWEEP}` = '{sweep}' and tags.`{KIND}` != 'sweep'"
+    order = "metrics.`summary/clients`"
     return (
-        f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs"
+        f"{_ui(tracking_uri)}/#/experiments/{experiment_id}/runs"
         f"?compareRunsMode=CHART&searchFilter={quote(query)}"
+        f"&orderByKey={quote(order)}&orderByAsc=true"
+    )
+
+
+def accuracy_url(tracking_uri: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """The page with the accuracy per round of these runs, one curve each."""
+    query = {
+        "runs": json.dumps(list(run_ids)),
+        "experiments": json.dumps([experiment_id]),
+        "metric": json.dumps("test/accuracy"),
+        "plot_metric_keys": json.dumps(["test/accuracy"]),
+        "x_axis": "step",
+        "show_point": "true",
+    }
+    return f"{_ui(tracking_uri)}/#/metric?{urlencode(query)}"
+
+
+def _ui(tracking_uri: str) -> str:
+    """Where a browser finds MLflow: at the tracking server, or at the default of ``mlflow ui``."""
+    return (tracking_uri if tracking_uri.startswith("http") else "http://127.0.0.1:5000").rstrip(
+        "/"
     )

@@ -31,6 +31,9 @@ _MARKER = "steps/sequential"
 #: MLflow takes at most 1,000 metrics in a batch.
 _BATCH = 900
 
+#: An address with more runs than this is longer than browsers and terminals like.
+_RUNS_IN_URL = 24
+
 
 class Projection:
     """One sweep in MLflow: its run, and a run per trial beneath it. Needs one writer at a time."""
@@ -43,9 +46,14 @@ class Projection:
         self._runs: dict[str, str] = {}
         self._last_step: dict[str, int] = {}
 
-    @property
-    def charts_url(self) -> str:
-        return names.charts_url(self.uri, self.experiment_id, self.sweep)
+    def urls(self) -> dict[str, str]:
+        """Where a browser shows the trials together: what is shown, and the address."""
+        urls = {"every metric": names.charts_url(self.uri, self.experiment_id, self.sweep)}
+        if 0 < len(self._runs) <= _RUNS_IN_URL:
+            run_ids = list(self._runs.values())
+            accuracy = names.accuracy_url(self.uri, self.experiment_id, run_ids)
+            urls = {"accuracy per round": accuracy} | urls
+        return urls
 
     def open_sweep(self) -> str:
         """Find or make the sweep's run and return its id.
@@ -68,9 +76,12 @@ class Projection:
         return self.parent_id
 
     def close_sweep(self, status: str, table: str = "", csv: str = "") -> None:
-        """Give the sweep's run the closing table, as its note and as artifacts, and end it."""
-        note = f"{table}\n\n[Charts of these trials]({self.charts_url})\n"
-        self.client.set_tag(self.parent_id, names.NOTE, note)
+        """Give the sweep's run the closing table, as its note and as artifacts, and end it.
+
+        Raises MlflowException where MLflow cannot be reached.
+        """
+        links = " · ".join(f"[{what}]({url})" for what, url in self.urls().items())
+        self.client.set_tag(self.parent_id, names.NOTE, f"{table}\n\nCurves: {links}\n")
         if table:
             self.client.log_text(self.parent_id, table + "\n", "table.md")
             self.client.log_text(self.parent_id, csv, "table.csv")
