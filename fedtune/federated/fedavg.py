@@ -41,20 +41,22 @@ def fedavg_round(
     recipe: LocalTraining,
     round_num: int,
     prepare_client: Callable[[int], None] = lambda client_id: None,
-) -> RoundResult:
+) -> tuple[Tensor, RoundResult]:
     """One round: every client trains the server's model on its own examples; the mean comes back.
 
-    ``server`` (num_parameters,) fp32 is replaced by the mean of the clients' parameters weighted by
-    the number of their examples (equation 1 with the weights that the prose gives it). ``clients``
-    holds each client's example indices into ``data``. ``prepare_client`` may change the working
-    model after the server's has been loaded into it (``head_init=per_client`` does, in round 1).
+    Returns the new server model: the mean of the clients' parameters weighted by the number of
+    their examples (equation 1 with the weights that the prose gives it). ``server``
+    (num_parameters,) fp32 stays as it is, so a mean over some of the clients cannot happen.
+    ``clients`` holds each client's example indices into ``data``. ``prepare_client`` may change the
+    working model after the server's has been loaded into it (``head_init=per_client`` does, in
+    round 1).
 
-    Any failure leaves ``server`` as it was: a mean over some of the clients cannot happen. Raises
-    Diverged (see train_client) and ValueError for a client without examples.
+    Raises Diverged (see train_client) and ValueError for a client without examples.
     """
     if not all(len(examples) for examples in clients):
         raise ValueError("every client needs at least one example")
     total = sum(len(examples) for examples in clients)
+    weights = [len(examples) / total for examples in clients]
     mean_delta = torch.zeros_like(server)
     loss_sum, num_examples, norms = 0.0, 0, []
     for client_id, examples in enumerate(clients):
@@ -62,34 +64,39 @@ def fedavg_round(
         prepare_client(client_id)
         loss, seen = train_client(flat, data, examples, recipe, round_num, client_id)
         delta = flat.values.sub_(server)  # in place: the client's model is not needed any more
-        mean_delta.add_(delta, alpha=len(examples) / total)
+        mean_delta.add_(delta, alpha=weights[client_id])
         norms.append(torch.linalg.vector_norm(delta).item())
         loss_sum, num_examples = loss_sum + loss, num_examples + seen
     update_norm = torch.linalg.vector_norm(mean_delta).item()
     if not math.isfinite(update_norm):  # every client was finite, so their sum overflowed
         raise Diverged(round_num, len(clients) - 1)
-    server.add_(mean_delta)
-    return RoundResult(
+    result = RoundResult(
         train_loss=loss_sum / num_examples,
         num_examples=num_examples,
         drift=sum(norms) / len(norms),
-        agreement=agreement(update_norm, norms),
+        agreement=agreement(update_norm, norms, weights),
         update_norm=update_norm,
     )
+    return mean_delta.add_(server), result
 
 
-def agreement(mean_delta_norm: float, delta_norms: Sequence[float]) -> float | None:
-    """Mean pairwise alignment of K deltas, from their norms and the norm of their mean.
+def agreement(
+    mean_delta_norm: float, delta_norms: Sequence[float], weights: Sequence[float]
+) -> float | None:
+    """Mean pairwise alignment of K deltas, from their norms and the norm of their weighted mean.
 
-    (K |mean delta|^2 - m) / ((K - 1) m) with m the mean of |delta|^2: expanding |mean delta|^2
-    leaves the K (K - 1) inner products between different clients. None for K = 1 or when nothing
-    moved.
+    With equal weights (K |mean delta|^2 - m) / ((K - 1) m), m the mean of |delta|^2: expanding
+    |mean delta|^2 leaves the K (K - 1) inner products between different clients. With others a pair
+    weighs what its clients weigh, so that unrelated deltas still give 0. None for K = 1 or when
+    nothing moved.
 
-    >>> agreement(1.0, [1.0, 1.0])  # the same delta twice
+    >>> agreement(1.0, [1.0, 1.0], [0.5, 0.5])  # the same delta twice
     1.0
     """
     num_clients = len(delta_norms)
     mean_square = sum(norm**2 for norm in delta_norms) / num_clients
     if num_clients == 1 or mean_square == 0:
         return None
-    return (num_clients * mean_delta_norm**2 - mean_square) / ((num_clients - 1) * mean_square)
+    own = sum((w * norm) ** 2 for w, norm in zip(weights, delta_norms, strict=True))
+    pairs = 1 - sum(w**2 for w in weights)
+    return (mean_delta_norm**2 - own) / (pairs * mean_square)

@@ -20,15 +20,15 @@ def load_classifier(directory: Path, *, label_names: Sequence[str], seed: int) -
 
     Always fp32, whatever the file holds: a checkpoint in half precision would load as such, and
     steps of 2e-5 would vanish in it. Raises BadInput where the architecture has no sequence
-    classifier or keeps running statistics (those are no parameters, so averaging would leave them
-    behind).
+    classifier, where the file lacks weights of the encoder (a pooler aside), or where the model
+    keeps running statistics (those are no parameters, so averaging would leave them behind).
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     try:
         with torch.random.fork_rng(), quiet_transformers():
             torch.manual_seed(derive_seed(seed, "new parameters"))
-            model = AutoModelForSequenceClassification.from_pretrained(
+            model, info = AutoModelForSequenceClassification.from_pretrained(
                 directory,
                 config=AutoConfig.from_pretrained(
                     directory,
@@ -41,10 +41,21 @@ def load_classifier(directory: Path, *, label_names: Sequence[str], seed: int) -
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
+                output_loading_info=True,
             )
     except ValueError as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise BadInput.of("model", str(directory), f"is no sequence classifier: {reason}") from None
+    new = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
+    encoder = f"{model.base_model_prefix}."
+    untrained = sorted(n for n in new if n.startswith(encoder) and ".pooler." not in n)
+    if untrained:
+        raise BadInput.of(
+            "model",
+            str(directory),
+            f"its weights and its config.json do not belong together: {len(untrained)} of the "
+            f"encoder's tensors are missing or of another shape, such as {untrained[0]}",
+        )
     for name, module in model.named_modules():
         if getattr(module, "track_running_stats", False):
             raise BadInput.of(

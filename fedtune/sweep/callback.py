@@ -30,6 +30,7 @@ class MlflowCallback(tune.Callback):
         self._sweep, self._store = sweep, str(Path(store).absolute())
         self._uri = resolve_uri(tracking_uri)
         self._writer: Writer | None = None
+        self._completed: list[Mapping[str, Any]] = []
 
     def setup(self, *args: Any, **info: Any) -> None:
         """Called by Tune when the experiment begins."""
@@ -41,6 +42,7 @@ class MlflowCallback(tune.Callback):
         self._update(result, "RUNNING")
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._completed.append(trial.last_result)
         self._update(trial.last_result, "FINISHED")
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -49,6 +51,8 @@ class MlflowCallback(tune.Callback):
     def on_experiment_end(self, trials: Any, **info: Any) -> None:
         """Write what is due; RuntimeError names the trials of which something is not in MLflow."""
         assert self._writer is not None
+        for result in self._completed:  # a baseline may have ended after its siblings
+            self._update(result, "FINISHED")
         left = self._writer.flush()
         projection = self._writer.projection
         if projection is not None:

@@ -63,7 +63,7 @@ def _cells(result: Result, report: Report) -> list[str]:
     ]
 
 
-def outcome_of(result: Result, failed: Mapping[str, str], waiting: frozenset[str]) -> str:
+def outcome_of(result: Result, failed: Mapping[str, str], waiting: Mapping[str, str]) -> str:
     """One word for how a trial stands."""
     trial_id = result.trial.trial_id
     if trial_id in failed:

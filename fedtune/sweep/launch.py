@@ -23,7 +23,7 @@ class Report:
 
     results: tuple[Result, ...]
     failed: Mapping[str, str]
-    waiting: frozenset[str]
+    waiting: Mapping[str, str]
     not_tracked: Mapping[str, str]
 
     @property
@@ -85,12 +85,18 @@ class Launch:
             self.writer.trials[trial.trial_id] = released
         return released
 
-    def doomed(self, trial: Trial) -> bool:
-        """Will the trial never be released, because its baseline failed or diverged?"""
+    def doomed(self, trial: Trial) -> str | None:
+        """Why the trial will never be released, now that its baseline has ended; else None."""
         baseline = self.plan.baseline_of(trial)
-        return trial.own_target is None and (
-            baseline.trial_id in self.failed or self._diverged(baseline)
-        )
+        if baseline.trial_id in self.failed:
+            return "its baseline failed"
+        result = self.result(baseline)
+        if not result.ended or self.release(trial) is not None:
+            return None
+        if result.diverged:
+            return "its baseline diverged"
+        budget = trial.stop_rule.budget
+        return f"its baseline was not evaluated at round {budget}; choose another budget or store"
 
     def started(self, trial: Trial) -> None:
         self.progress.started(trial)
@@ -121,9 +127,6 @@ class Launch:
             or baseline_result(self.store, trial, self.plan.baseline_of(trial)) is not None
         )
 
-    def _diverged(self, trial: Trial) -> bool:
-        return TrialFolder(self.store, trial.trial_id).read_json("diverged.json") is not None
-
     def _show(self, trial: Trial) -> None:
         self.progress.ended(self.result(trial))
 
@@ -132,11 +135,10 @@ class Launch:
             self.writer.update(trial.trial_id, status)
 
     def _complete(self) -> Report:
-        waiting = frozenset(
-            trial.trial_id
-            for trial in self.plan.trials
-            if trial.config.clients > 1 and trial in self.todo and self.doomed(trial)
-        )
+        reasons = {
+            trial.trial_id: self.doomed(trial) for trial in self.todo if trial.config.clients > 1
+        }
+        waiting = {trial_id: reason for trial_id, reason in reasons.items() if reason}
         not_tracked: Mapping[str, str] = {}
         if self.writer:
             for trial_id in waiting:

@@ -31,8 +31,6 @@ def run_here(launch: Launch) -> None:
 
 def note_failure(folder: TrialFolder, error: Exception) -> str:
     """Keep the traceback in the trial's folder and return a line that says what and where."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    path = folder.path / "error.log"
-    path.write_text("".join(traceback.format_exception(error)))
+    path = folder.note_failure("".join(traceback.format_exception(error)))
     first = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {first} (see {path})"

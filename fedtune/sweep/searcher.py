@@ -54,9 +54,12 @@ class BaselineFirstSearcher(Searcher):
         self._waiting: list[Trial] = list(launch.todo)
         self._running: dict[str, Trial] = {}
         self.num_trials = len(self._waiting)
+        self._may_be_ready = True
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's configuration; None while all that are left wait for a baseline."""
+        if not self._may_be_ready:
+            return None  # Tune asks many times a second; only a trial's end changes the answer
         for position, planned in enumerate(self._waiting):
             trial = self._launch.release(planned)
             if trial is not None:
@@ -64,12 +67,14 @@ class BaselineFirstSearcher(Searcher):
                 self._running[trial_id] = trial
                 return trial_space(trial, self._launch.store)
         self._waiting = [trial for trial in self._waiting if not self._launch.doomed(trial)]
+        self._may_be_ready = not self._waiting
         return None if self._waiting else Searcher.FINISHED
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """A trial ended; the siblings of a baseline that ended with ``error`` cannot start."""
+        self._may_be_ready = True
         trial = self._running.pop(trial_id, None)
         if trial is not None and error:
             self._launch.failed.setdefault(trial.trial_id, "the worker died")

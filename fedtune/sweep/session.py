@@ -53,6 +53,8 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
         _print_expectation(plan, launch, options, console)
     else:
         console.print("Every trial has all its rounds already; nothing to run.")
+    if launch.todo and options.use_ray:
+        console.print("Starting Ray …")
     try:
         report = launch.run(_runner(options))
     except KeyboardInterrupt:
@@ -178,8 +180,8 @@ def print_closing(plan: Plan, report: Report, console: Console) -> None:
     by_id = plan.by_id()
     for trial_id, reason in report.failed.items():
         _problem(console, f"{_short(by_id, trial_id)} failed: {reason}")
-    for trial_id in report.waiting:
-        _problem(console, f"{_short(by_id, trial_id)} could not start: its baseline failed")
+    for trial_id, reason in report.waiting.items():
+        _problem(console, f"{_short(by_id, trial_id)} could not start: {reason}")
     for trial_id, reason in report.not_tracked.items():
         _problem(console, f"{_short(by_id, trial_id)} is not in MLflow whole ({reason})")
     if report.not_tracked:

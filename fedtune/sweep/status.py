@@ -10,6 +10,7 @@ from fedtune.sweep import closing
 from fedtune.sweep.launch import Report
 from fedtune.sweep.plan import Plan, load_plan, read_plan
 from fedtune.tracking.projection import Projection, resolve_uri
+from fedtune.trial.folder import TrialFolder
 from fedtune.trial.results import read_result
 
 
@@ -62,4 +63,15 @@ def _sync(store: Path, plan: Plan, uri: str) -> int:
 
 def _report(store: Path, plan: Plan) -> Report:
     results = tuple(read_result(store, t, plan.baseline_of(t)) for t in plan.trials)
-    return Report(results, {}, frozenset(), {})
+    failed = {
+        trial.trial_id: str(TrialFolder(store, trial.trial_id).failure)
+        for trial in plan.trials
+        if TrialFolder(store, trial.trial_id).failure.is_file()
+    }
+    stuck = failed.keys() | {r.trial.trial_id for r in results if r.diverged}
+    waiting = {
+        r.trial.trial_id: "its baseline failed"
+        for r in results
+        if not r.ended and r.trial.config.clients > 1 and r.trial.baseline_id in stuck
+    }
+    return Report(results, failed, waiting, {})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,20 @@ def _resolve(config: Mapping[str, Any]) -> tuple[Trial, Path]:
     home = os.environ.get("TUNE_ORIG_WORKING_DIR", ".")
     store = Path(home, config.get("store", "trials")).absolute()
     found = trial_of_space(config)
-    return (found if isinstance(found, Trial) else prepare(found)), store
+    if isinstance(found, Trial):
+        return found, store
+    if found.threads == "auto":  # here that is what Tune gave the trial, not the whole machine
+        found = found.replace(threads=_assigned_cpus())
+    with contextlib.chdir(home):
+        trial = prepare(found)
+        return replace(trial, model_dir=str(Path(trial.model_dir).absolute())), store
+
+
+def _assigned_cpus() -> int:
+    import ray
+
+    cpus: float = ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0)
+    return max(int(cpus), 1)
 
 
 def _target(trial: Trial, store: Path) -> float | None:

@@ -28,6 +28,7 @@ from fedtune.config import BadInput  # noqa: E402
 from fedtune.sweep.launch import Launch  # noqa: E402
 from fedtune.sweep.searcher import BaselineFirstSearcher  # noqa: E402
 from fedtune.sweep.trainable import DIVERGED, FAILED, TRIAL_ID, launch_trainable  # noqa: E402
+from fedtune.trial.folder import TrialFolder  # noqa: E402
 from fedtune.trial.prepare import Trial, available_cores  # noqa: E402
 
 #: How often a trial whose worker died is started again. It goes on after its last committed round.
@@ -61,8 +62,10 @@ class LaunchCallback(tune.Callback):
             self._launch.ended(trial_id)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        reason = f"the worker died {WORKER_RETRIES + 1} times (out of memory?)"
-        self._launch.fail(Trial.from_dict(trial.config).trial_id, reason)
+        trial_id = Trial.from_dict(trial.config).trial_id
+        reason = f"its worker died {WORKER_RETRIES + 1} times (out of memory?)"
+        TrialFolder(self._launch.store, trial_id).note_failure(reason)
+        self._launch.fail(trial_id, reason)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles it into a file that fedtune never reads again

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 from fedtune.tracking.projection import Projection
@@ -33,13 +35,23 @@ def log_final_model(projection: Projection, store: Path, trial: Trial) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything is in the checkpoint
     model = AutoModelForSequenceClassification.from_pretrained(folder.checkpoint)
     mlflow.set_tracking_uri(projection.uri)
-    with mlflow.start_run(run_id=run_id):
+    with warnings.catch_warnings(), mlflow.start_run(run_id=run_id):
+        # About type hints of MLflow's own, when it imports its servers for chat models.
+        warnings.filterwarnings("ignore", ".*Any type hint is inferred", UserWarning)
         mlflow.transformers.log_model(
             {"model": model, "tokenizer": AutoTokenizer.from_pretrained(folder.checkpoint)},
             name=MODEL,
+            # Named here: MLflow would look for them by loading the model once more, and stumble
+            # over packages such as torchvision that texts do not need.
+            pip_requirements=[_pinned("torch"), _pinned("transformers")],
             task="text-classification",
             signature=infer_signature(
                 ["a text"], [{"label": model.config.id2label[0], "score": 0.5}]
             ),
         )
     projection.client.set_tag(run_id, "fedtune.logged_model", digest)
+
+
+def _pinned(package: str) -> str:
+    """``torch==2.9.1``, without the part that names a build (``+cpu``)."""
+    return f"{package}=={version(package).partition('+')[0]}"

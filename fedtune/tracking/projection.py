@@ -8,18 +8,19 @@ when it is sent again.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 
+from fedtune import __version__
 from fedtune.tracking import names
 from fedtune.trial.prepare import Trial
 from fedtune.trial.results import Result
@@ -40,6 +41,8 @@ class Projection:
 
     def __init__(self, tracking_uri: str, sweep: str, axes: Sequence[str] = ()):
         self.uri, self.sweep, self.axes = tracking_uri, sweep, axes
+        for noisy in ("mlflow.store.db", "alembic"):  # they tell of every table that they make
+            logging.getLogger(noisy).setLevel(logging.WARNING)
         self.client = MlflowClient(tracking_uri)
         self.experiment_id = self._experiment()
         self.parent_id = ""
@@ -153,7 +156,7 @@ class Projection:
 
     def _conclude(self, run_id: str, result: Result, times: Mapping[int, int], status: str) -> None:
         summary = result.summary
-        if summary is not None:
+        if summary is not None and result.ended:  # a summary on the way would be a second point
             last = result.records[-1]["round"]
             points = _metrics(summary.metrics(), times[last], last)
             known = self.client.get_run(run_id).data.metrics
@@ -238,4 +241,4 @@ def git_commit() -> str:
         done = subprocess.run([*command, "rev-parse", "HEAD"], check=True, capture_output=True)
         return done.stdout.decode().strip()
     except (OSError, subprocess.CalledProcessError):
-        return f"none (version {version('fedtune')})"
+        return f"none (version {__version__})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -20,7 +21,7 @@ from fedtune.data.tokens import Split
 from fedtune.federated.evaluation import evaluate
 from fedtune.federated.fedavg import fedavg_round
 from fedtune.federated.flat import FlatModel, digest
-from fedtune.federated.local import train_client
+from fedtune.federated.local import Diverged, train_client
 from fedtune.models.classifier import draw_head, head_names, load_classifier, quiet_transformers
 from fedtune.models.zoo import TOKENIZER_FILES
 from fedtune.trial.prepare import Trial, data_facts, open_examples, recipe_of
@@ -64,15 +65,18 @@ class Federation:
     def round_zero(self) -> dict[str, Any]:
         """The record of the untrained server model."""
         record = {"round": 0, "steps/sequential": 0, "comm/bytes": 0}
-        return record | self._evaluate() | {"params_digest": digest(self.server)}
+        return record | self._evaluate(self.server, 0) | {"params_digest": digest(self.server)}
 
     def round(self, round_num: int, evaluates: bool) -> dict[str, Any]:
-        """Run round ``round_num`` (from 1) and give its record. Raises Diverged."""
+        """Run round ``round_num`` (from 1) and give its record.
+
+        Raises Diverged, with the server's model as it was before.
+        """
         config = self.trial.config
         own_heads = self._heads_apart and round_num == 1
         start = time.perf_counter()
         with self._settings():
-            result = fedavg_round(
+            server, result = fedavg_round(
                 self.server,
                 self.flat,
                 self.splits["train"],
@@ -82,7 +86,7 @@ class Federation:
                 self._draw_own_head if own_heads else lambda client_id: None,
             )
             # Waits for the device too, so the time below is that of the work.
-            params_digest = digest(self.server)
+            params_digest = digest(server)
         elapsed = time.perf_counter() - start
         if self.flat.buffers_digest() != self._buffers:
             raise RuntimeError("training changed the model's buffers, which FedAvg cannot average")
@@ -100,7 +104,8 @@ class Federation:
         if result.agreement is not None:
             record["clients/agreement"] = result.agreement
         if evaluates:
-            record |= self._evaluate()
+            record |= self._evaluate(server, round_num)
+        self.server = server
         return record | {"params_digest": params_digest}
 
     def save(self, directory: Path) -> None:
@@ -118,12 +123,16 @@ class Federation:
 
     def load(self, directory: Path, params_digest: str) -> None:
         """Take the server's model from a checkpoint; ValueError unless it has ``params_digest``."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         state = _state(self.flat)
-        for path in sorted(directory.glob("*.safetensors")):
-            for name, tensor in load_file(path).items():
-                state[name].copy_(tensor)
+        try:
+            for path in sorted(directory.glob("*.safetensors")):
+                for name, tensor in load_file(path).items():
+                    state[name].copy_(tensor)
+        except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{directory} cannot be read ({error})") from error
         self.server.copy_(self.flat.values)
         if digest(self.server) != params_digest:
             raise ValueError(f"{directory} does not hold the model of the last logged round")
@@ -148,14 +157,16 @@ class Federation:
             evaluated = time.perf_counter()
         return len(rest) / (trained - start), len(rest) / (evaluated - trained)
 
-    def _evaluate(self) -> dict[str, Any]:
+    def _evaluate(self, server: torch.Tensor, round_num: int) -> dict[str, Any]:
         metrics: dict[str, Any] = {}
         start = time.perf_counter()
         with self._settings():
-            self.flat.values.copy_(self.server)
+            self.flat.values.copy_(server)
             for name in ("test", "validation"):
                 if name in self.splits:
                     result = evaluate(self.flat, self.splits[name])
+                    if not math.isfinite(result.loss):  # finite parameters, but far too large
+                        raise Diverged(round_num, len(self.clients) - 1)
                     metrics |= {f"{name}/{key}": value for key, value in vars(result).items()}
         return metrics | {"time/eval_s": time.perf_counter() - start}
 

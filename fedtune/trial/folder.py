@@ -42,6 +42,9 @@ class DamagedFolder(Refusal):
     """A trial's folder contradicts itself, so nothing can be continued from it safely."""
 
 
+_ANEW = "move the trial's folder away to start it anew"
+
+
 class TrialFolder:
     """The folder ``<store>/<trial_id>``, with the promises above. Making one writes nothing."""
 
@@ -50,6 +53,7 @@ class TrialFolder:
         self.trial_id = trial_id
         self.rounds_path = self.path / "rounds.jsonl"
         self.checkpoint = self.path / "checkpoint"
+        self.failure = self.path / "error.log"
 
     @property
     def exists(self) -> bool:
@@ -91,14 +95,23 @@ class TrialFolder:
         path = self.path / name
         return json.loads(path.read_text()) if path.is_file() else None
 
+    def note_failure(self, text: str) -> Path:
+        """Keep why the trial failed (a traceback, say) until it is run again; where it is kept."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.failure, text)
+        return self.failure
+
     # Rounds
 
     def records(self) -> list[dict[str, Any]]:
-        """The committed rounds, in order. Reads only; a line that was cut off is left out."""
+        """The committed rounds, in order. Reads only; a line that was cut off is left out.
+
+        Raises DamagedFolder where a whole line is no record.
+        """
         if not self.rounds_path.is_file():
             return []
         lines = self.rounds_path.read_bytes().split(b"\n")[:-1]  # what follows the last \n is torn
-        return [json.loads(line) for line in lines]
+        return self._parse(lines, self.rounds_path)
 
     def commit(self, records: Sequence[Record], save_model: Callable[[Path], None]) -> None:
         """Make ``records`` (the rounds since the last commit) and the model after them durable."""
@@ -108,8 +121,7 @@ class TrialFolder:
         save_model(new)
         for path in new.iterdir():
             _sync(path)
-        (new / "state.json").write_text(_lines(records))
-        _sync(new / "state.json")
+        write_atomically(new / "state.json", _lines(records))  # whole, where it is there at all
         _sync(new)
         shutil.rmtree(previous, ignore_errors=True)
         if self.checkpoint.exists():
@@ -134,18 +146,30 @@ class TrialFolder:
         records = self.records()
         if self.checkpoint.exists():
             logged = len(records)
-            state = [json.loads(line) for line in (self.checkpoint / "state.json").open()]
+            path = self.checkpoint / "state.json"
+            state = self._parse(path.read_bytes().splitlines() if path.is_file() else [], path)
+            if not state:
+                raise DamagedFolder(f"{path} is empty or missing; {_ANEW}")
             pending = [record for record in state if record["round"] >= logged]
             if logged + len(pending) != state[-1]["round"] + 1:
                 raise DamagedFolder(
                     f"{self.path}: the log ends at round {logged - 1}, the checkpoint at "
-                    f"round {state[-1]['round']}; move the folder away to start the trial anew"
+                    f"round {state[-1]['round']}; {_ANEW}"
                 )
             self._append(pending)
             records += pending
         if [record["round"] for record in records] != list(range(len(records))):
-            raise DamagedFolder(f"{self.rounds_path}: rounds are not 0, 1, 2, … in order")
+            raise DamagedFolder(f"{self.rounds_path}: rounds are not 0, 1, 2, … in order; {_ANEW}")
         return records
+
+    def _parse(self, lines: Sequence[bytes], path: Path) -> list[dict[str, Any]]:
+        try:
+            records = [json.loads(line) for line in lines]
+            if all(isinstance(record["round"], int) for record in records):
+                return records
+        except (ValueError, TypeError, KeyError):
+            pass
+        raise DamagedFolder(f"{path} holds something that is no record of a round; {_ANEW}")
 
     def _append(self, records: Sequence[Record]) -> None:
         if records:

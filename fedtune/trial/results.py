@@ -55,6 +55,7 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
         diverged=diverged is not None,
     )
     ended = diverged is not None or trial.stop_rule.ended(records, summary.target_accuracy)
+    ended = ended or summary.outcome == "target_undefined"  # its launch let it run the budget
     return Result(trial, records, facts, summary, diverged, ended, begun_ms)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from fedtune.config import BadInput, TrialConfig
 from fedtune.federated.local import Diverged
 from fedtune.trial.federation import Federation
-from fedtune.trial.folder import TrialFolder
+from fedtune.trial.folder import DamagedFolder, TrialFolder
 from fedtune.trial.prepare import Trial, device_exists, prepare
 
 #: Seconds between checkpoints at least. Rounds that are quicker wait, and are committed together.
@@ -53,20 +53,25 @@ def run_trial(trial: Trial, folder: TrialFolder | None, target: Target) -> Itera
         yield from _new_rounds(federation, [], None, target)
         return
     with folder.lock(wait_s=HANDOVER_S):
+        folder.failure.unlink(missing_ok=True)
         trial = _as_begun(trial, folder)
         records = folder.recover()
         if records:
             folder.write_config(trial, _facts(folder))  # how long it runs may have changed
-        yield from records
+        yield from trial.stop_rule.read(records)
         if trial.stop_rule.ended(records, target()) or folder.read_json("diverged.json"):
             return
         if records and not folder.checkpoint.exists():
-            raise FileNotFoundError(
-                f"{folder.path} has a log but no checkpoint, so it cannot be continued"
+            raise DamagedFolder(
+                f"{folder.path} has a log but no checkpoint, so it cannot be continued; "
+                "ask for no more rounds than it has, or move it away to start the trial anew"
             )
         federation = Federation(trial)
         if records:
-            federation.load(folder.checkpoint, records[-1]["params_digest"])
+            try:
+                federation.load(folder.checkpoint, records[-1]["params_digest"])
+            except ValueError as error:
+                raise DamagedFolder(f"{error}; move {folder.path} away to start anew") from error
         else:
             folder.write_config(trial, federation.facts)
             folder.write_json("partition.json", federation.partition)

@@ -17,6 +17,10 @@ Outcome = Literal[
 ]
 
 
+#: An accuracy that is the target in exact arithmetic has met it: 0.8 * 0.9 is a hair above 0.72.
+ROUNDING = 1e-9
+
+
 @dataclass(frozen=True)
 class StopRule:
     """How long a trial runs.
@@ -66,7 +70,7 @@ class StopRule:
 def first_round_at(records: Sequence[Record], target: float, metric: str) -> int | None:
     """The first evaluated round from 1 on with ``metric`` at least ``target``; None without one."""
     for record in records:
-        if record["round"] >= 1 and record.get(metric, -math.inf) >= target:
+        if record["round"] >= 1 and record.get(metric, -math.inf) >= target - ROUNDING:
             return int(record["round"])
     return None
 
