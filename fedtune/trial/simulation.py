@@ -58,7 +58,7 @@ def run_trial(trial: Trial, folder: TrialFolder | None, target: Target) -> Itera
         records = folder.recover()
         if records:
             folder.write_config(trial, _facts(folder))  # how long it runs may have changed
-        yield from trial.stop_rule.read(records)
+        yield from records[: trial.stop_rule.last + 1]  # a longer log is read up to the cap
         if trial.stop_rule.ended(records, target()) or folder.read_json("diverged.json"):
             return
         if records and not folder.checkpoint.exists():

@@ -1,0 +1,55 @@
+"""Splits of random texts of unequal length, models as flat vectors, and a client's recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedtune.data.batches import DeviceSplit
+from fedtune.data.tokens import Split
+from fedtune.federated.flat import FlatModel
+from fedtune.federated.local import LocalTraining
+from fedtune.models.classifier import load_classifier
+
+LABELS = ("a", "b", "c")
+NUM_CLASSES, PAD = len(LABELS), 0
+
+
+def load_flat(directory: Path, seed: int = 0) -> FlatModel:
+    return FlatModel(load_classifier(directory, label_names=LABELS, seed=seed))
+
+
+def random_split(num_examples: int, seed: int = 0) -> Split:
+    """Texts of 3 to 12 random tokens with random labels."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(3, 13, num_examples)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    token_ids = rng.integers(5, 40, offsets[-1]).astype(np.int32)
+    return Split(token_ids, offsets, rng.integers(0, NUM_CLASSES, num_examples))
+
+
+def on_device(split: Split, pad_to: int | None = None) -> DeviceSplit:
+    return DeviceSplit(
+        split,
+        num_classes=NUM_CLASSES,
+        pad_token_id=PAD,
+        pad_to=pad_to,
+        device=torch.device("cpu"),
+    )
+
+
+def recipe(**changes: object) -> LocalTraining:
+    values: dict[str, object] = {
+        "local_epochs": 2,
+        "batch_size": 4,
+        "optimizer": "sgd",
+        "learning_rate": 0.05,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "shuffle": "every_epoch",
+        "drop_last": False,
+        "seed": 0,
+    }
+    return LocalTraining(**values | changes)  # type: ignore[arg-type]

@@ -1,0 +1,94 @@
+"""Federated averaging as slowly and plainly as it can be written: what the engine must equal.
+
+A copy of the model for every client, an ordinary optimiser over its parameters, state dicts that
+are averaged name by name, batches padded text by text. Only the key of the order is fedtune's own.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from fedtune.data.tokens import Split
+from fedtune.federated.local import LocalTraining
+from fedtune.randomness import derive_seed
+
+
+def padded_batch(split: Split, examples: list[int], pad: int) -> tuple[torch.Tensor, ...]:
+    texts = [split.token_ids[split.offsets[i] : split.offsets[i + 1]].tolist() for i in examples]
+    width = max(len(text) for text in texts)
+    token_ids = [text + [pad] * (width - len(text)) for text in texts]
+    mask = [[1] * len(text) + [0] * (width - len(text)) for text in texts]
+    labels = [int(split.labels[i]) for i in examples]
+    return torch.tensor(token_ids), torch.tensor(mask), torch.tensor(labels)
+
+
+def train(
+    model: nn.Module, split: Split, examples: list[int], how: LocalTraining, key: Any, pad: int = 0
+) -> list[float]:
+    """Fine-tune ``model``; the loss of every example of every step."""
+    if how.optimizer == "adamw":
+        optimizer: Any = torch.optim.AdamW(
+            model.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay
+        )
+    else:
+        optimizer = torch.optim.SGD(
+            model.parameters(),
+            lr=how.learning_rate,
+            momentum=how.momentum,
+            weight_decay=how.weight_decay,
+        )
+    order = torch.Generator().manual_seed(derive_seed(how.seed, "order", *key))
+    losses: list[float] = []
+    model.train()
+    for _ in range(how.local_epochs):
+        shuffled = [examples[i] for i in torch.randperm(len(examples), generator=order).tolist()]
+        for start in range(0, len(shuffled), how.batch_size):
+            chosen = shuffled[start : start + how.batch_size]
+            token_ids, mask, labels = padded_batch(split, chosen, pad)
+            scores = model(input_ids=token_ids, attention_mask=mask).logits
+            each = cross_entropy(scores, labels, reduction="none")
+            optimizer.zero_grad()
+            each.mean().backward()
+            optimizer.step()
+            losses += each.tolist()
+    return losses
+
+
+def flatten(state: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.cat([tensor.flatten().double() for tensor in state.values()])
+
+
+def fedavg_round(
+    server: nn.Module, split: Split, clients: list[list[int]], how: LocalTraining, round_num: int
+) -> dict[str, float]:
+    """One round: ``server`` becomes the mean of its clients; what the round tells about itself."""
+    before = {name: p.detach().clone() for name, p in server.named_parameters()}
+    states, losses = [], []
+    for client_id, examples in enumerate(clients):
+        model = deepcopy(server)
+        losses += train(model, split, examples, how, (client_id, round_num))
+        states.append({name: p.detach() for name, p in model.named_parameters()})
+    total = sum(map(len, clients))
+    weights = [len(examples) / total for examples in clients]
+    for name, parameter in server.named_parameters():
+        mean = sum(w * state[name].double() for w, state in zip(weights, states, strict=True))
+        parameter.data.copy_(mean)
+    deltas = [flatten(state) - flatten(before) for state in states]
+    result = {
+        "train_loss": sum(losses) / len(losses),
+        "num_examples": len(losses),
+        "drift": sum(delta.norm().item() for delta in deltas) / len(deltas),
+        "update_norm": (flatten(dict(server.named_parameters())) - flatten(before)).norm().item(),
+    }
+    if len(deltas) > 1:  # the mean over pairs of clients, a pair weighing what its clients weigh
+        mean_square = sum(delta.dot(delta).item() for delta in deltas) / len(deltas)
+        pairs = list(combinations(range(len(deltas)), 2))
+        aligned = sum(weights[i] * weights[j] * deltas[i].dot(deltas[j]).item() for i, j in pairs)
+        result["agreement"] = aligned / sum(weights[i] * weights[j] for i, j in pairs) / mean_square
+    return result

@@ -1,0 +1,370 @@
+"""The one definition of a trial: strict types, words for the command line, all faults at once."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from fedtune.config import (
+    FIELDS,
+    UNHASHED,
+    BadInput,
+    TrialConfig,
+    allowed,
+    check_value,
+    choices,
+    did_you_mean,
+    find_faults,
+    parse_text,
+    settings_without_effect,
+)
+
+BASE: dict[str, Any] = {"model": "m", "dataset": "d", "clients": 4}
+
+NAMES = ("model", "dataset", "text_column", "label_column")
+COUNTS = ("clients", "max_length", "local_epochs", "batch_size", "eval_every")
+COUNTS_FROM_ZERO = ("seed", "data_seed", "validation_examples")
+COUNTS_OR_ALL = ("train_examples", "test_examples")
+COUNTS_OR_AUTO = ("budget_rounds", "max_rounds", "threads")
+NUMBERS = ("momentum", "weight_decay", "target_fraction")
+FLAGS = ("drop_last", "attention_mask")
+WORDS: dict[str, tuple[str, ...]] = {
+    "client_optimizer": ("sgd", "adamw"),
+    "shuffle": ("every_epoch", "once"),
+    "strategy": ("fedavg",),
+    "partition": ("iid",),
+    "head_init": ("shared", "per_client"),
+    "stop": ("target", "budget-then-target"),
+    "stop_on": ("test", "validation"),
+    "precision": ("auto", "fp32"),
+}
+
+
+def config(**changes: Any) -> TrialConfig:
+    return TrialConfig(**BASE | changes)
+
+
+def faults_of(**values: Any) -> list[str]:
+    with pytest.raises(BadInput) as bad:
+        config(**values)
+    return [fault.field for fault in bad.value.faults]
+
+
+def test_every_field_has_a_kind_in_this_file() -> None:
+    """So that a new field comes with the tests below."""
+    others = ("learning_rate", "target_accuracy", "device")
+    counts = (*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_ALL, *COUNTS_OR_AUTO)
+    assert {*NAMES, *counts, *NUMBERS, *FLAGS, *WORDS, *others} == set(FIELDS)
+
+
+def test_defaults_are_the_contracts() -> None:
+    defaults = config().model_dump()
+    for field in BASE:
+        del defaults[field]
+    assert defaults == {
+        "seed": 0,
+        "data_seed": 0,
+        "train_examples": "all",
+        "validation_examples": 0,
+        "test_examples": "all",
+        "text_column": "auto",
+        "label_column": "auto",
+        "max_length": 128,
+        "local_epochs": 2,
+        "batch_size": 32,
+        "client_optimizer": "sgd",
+        "learning_rate": "auto",
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "shuffle": "every_epoch",
+        "drop_last": False,
+        "attention_mask": True,
+        "strategy": "fedavg",
+        "partition": "iid",
+        "head_init": "shared",
+        "budget_rounds": "auto",
+        "max_rounds": "auto",
+        "target_fraction": 0.9,
+        "target_accuracy": "none",
+        "stop": "target",
+        "stop_on": "test",
+        "eval_every": 1,
+        "precision": "auto",
+        "device": "auto",
+        "threads": "auto",
+    }
+
+
+def test_fields_outside_the_identity_are_the_contracts() -> None:
+    assert {
+        "budget_rounds",
+        "max_rounds",
+        "target_fraction",
+        "target_accuracy",
+        "stop",
+        "stop_on",
+        "eval_every",
+        "device",
+        "threads",
+    } == UNHASHED
+
+
+WRONG: list[tuple[str, Any]] = [
+    *((field, value) for field in NAMES for value in ("", 3, None, ["a"])),
+    *(
+        (field, value)
+        for field in (*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_ALL, *COUNTS_OR_AUTO)
+        for value in ("32", True, False, 32.0, 1.5, -1, None, [32], "", "Auto")
+    ),
+    *((field, 0) for field in (*COUNTS, *COUNTS_OR_ALL, *COUNTS_OR_AUTO)),
+    *((field, "auto") for field in (*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_ALL)),
+    *((field, "all") for field in (*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_AUTO)),
+    ("seed", 2**63),
+    ("data_seed", 2**63),
+    ("max_length", 2),
+    *(
+        (field, value)
+        for field in (*NUMBERS, "learning_rate", "target_accuracy")
+        for value in ("0.5", "2e-5", True, None, -0.1, float("nan"), float("inf"), [0.5])
+    ),
+    *((field, 0.0) for field in ("learning_rate", "target_fraction", "target_accuracy")),
+    *((field, 1.01) for field in ("target_fraction", "target_accuracy")),
+    ("momentum", 1.0),
+    ("learning_rate", "none"),
+    ("target_accuracy", "auto"),
+    *((field, value) for field in FLAGS for value in ("true", "false", 1, 0, None)),
+    *((field, value) for field in WORDS for value in ("", "no such word", True, 1, None)),
+    *((field, words[0].upper()) for field, words in WORDS.items()),
+    ("precision", "bf16"),
+    *(("device", value) for value in ("gpu", "cuda:", "cuda:a", "cpu:0", "", 0, None)),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG, ids=lambda value: repr(value))
+def test_a_wrong_value_is_refused_and_says_what_is_allowed(field: str, value: Any) -> None:
+    with pytest.raises(BadInput) as bad:
+        config(**{field: value})
+    (fault,) = bad.value.faults
+    assert (fault.field, fault.value) == (field, value) or value != value  # nan is not itself
+    assert str(fault).startswith(field)
+    assert "allowed" in str(fault)
+    with pytest.raises(BadInput, match=field):
+        check_value(field, value)
+
+
+RIGHT: list[tuple[str, Any]] = [
+    *((field, value) for field in NAMES for value in ("a", "32", "with space/and/slash")),
+    *((field, value) for field in COUNTS for value in (3, 1000)),
+    *((field, value) for field in COUNTS_FROM_ZERO for value in (0, 3)),
+    *((field, value) for field in COUNTS_OR_ALL for value in ("all", 5)),
+    *((field, value) for field in COUNTS_OR_AUTO for value in ("auto", 1)),
+    ("seed", 2**63 - 1),
+    ("momentum", 0.9),
+    ("weight_decay", 2.5),
+    ("target_fraction", 1.0),
+    *(("learning_rate", value) for value in ("auto", 2e-5, 1e10)),
+    *(("target_accuracy", value) for value in ("none", 0.87, 1.0)),
+    *((field, value) for field in FLAGS for value in (True, False)),
+    *((field, word) for field, words in WORDS.items() for word in words),
+    *(("device", value) for value in ("auto", "cpu", "mps", "cuda", "cuda:3")),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), RIGHT, ids=lambda value: repr(value))
+def test_a_value_is_kept_as_it_is_and_its_text_means_the_same(field: str, value: Any) -> None:
+    check_value(field, value)
+    assert not [fault for fault in find_faults(BASE | {field: value}) if "is missing" in str(fault)]
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    parsed = parse_text(field, f" {text} ")
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize("field", ["learning_rate", *NUMBERS, "target_accuracy"])
+def test_a_whole_number_will_do_where_a_fraction_may_stand(field: str) -> None:
+    whole = 0 if field in ("momentum", "weight_decay") else 1
+    value = getattr(config(**{field: whole}), field)
+    assert value == whole
+    assert type(value) is float
+    assert type(parse_text(field, str(whole))) is float
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("learning_rate", "2e-5", 2e-5),
+        ("learning_rate", ".05", 0.05),
+        ("drop_last", "True", True),
+        ("drop_last", "FALSE", False),
+        ("drop_last", "yes", True),
+        ("attention_mask", "0", False),
+        ("clients", "032", 32),
+    ],
+)
+def test_other_spellings_on_the_command_line(field: str, text: str, value: Any) -> None:
+    parsed = parse_text(field, text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        *((field, text) for field in COUNTS for text in ("many", "1.5", "", "0", "-3", "true")),
+        *((field, "nan") for field in ("learning_rate", *NUMBERS, "target_accuracy")),
+        *((field, "maybe") for field in FLAGS),
+        *((field, "no such word") for field in WORDS),
+        ("learning_rate", "none"),
+        ("train_examples", "auto"),
+        ("precision", "bf16"),
+        ("device", "gpu"),
+    ],
+)
+def test_text_without_a_meaning_is_refused_with_what_is_allowed(field: str, text: str) -> None:
+    with pytest.raises(BadInput) as bad:
+        parse_text(field, text)
+    (fault,) = bad.value.faults
+    assert (fault.field, fault.value) == (field, text)
+    assert "allowed" in fault.message
+
+
+def test_mixed_precision_is_refused_with_the_reason_that_it_has_not_landed() -> None:
+    with pytest.raises(BadInput, match=r"^precision='bf16': mixed precision has not landed yet"):
+        config(precision="bf16")
+
+
+@pytest.mark.parametrize("use", [lambda n: config(**{n: 1}), lambda n: parse_text(n, "1")])
+def test_an_unknown_setting_is_refused_with_the_one_that_was_meant(use: Any) -> None:
+    with pytest.raises(BadInput, match=r"^learning_rat: .*did you mean 'learning_rate'\?"):
+        use("learning_rat")
+    with pytest.raises(BadInput) as bad:
+        use("zzz")
+    assert "did you mean" not in str(bad.value)
+
+
+def test_did_you_mean_names_what_is_close_and_nothing_else() -> None:
+    assert did_you_mean("mini-brt", ["bert", "mini-bert"]) == " (did you mean 'mini-bert'?)"
+    assert did_you_mean("xyz", ["bert", "mini-bert"]) == ""
+
+
+def test_all_faults_are_found_at_once_a_line_each() -> None:
+    with pytest.raises(BadInput) as bad:
+        TrialConfig(
+            model="m",
+            clients="32",
+            learning_rate=0,
+            batchsize=8,
+            budget_rounds=9,
+            max_rounds=3,
+            stop_on="validation",
+        )
+    fields = sorted(fault.field for fault in bad.value.faults)
+    assert fields == sorted(
+        ["dataset", "clients", "learning_rate", "batchsize", "max_rounds", "stop_on"]
+    )
+    lines = str(bad.value).splitlines()
+    assert len(lines) == 6
+    assert "clients='32': allowed is an integer of at least 1" in lines
+    assert any("did you mean 'batch_size'" in line for line in lines)
+    assert any(line.startswith("dataset: is missing") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"budget_rounds": 5, "max_rounds": 4}, "max_rounds", "at least budget_rounds, which is 5"),
+        ({"stop_on": "validation"}, "stop_on", "validation_examples"),
+        ({"clients": 9, "train_examples": 8}, "clients", "at most train_examples, which is 8"),
+    ],
+)
+def test_impossible_combinations_are_refused(
+    changes: dict[str, Any], field: str, words: str
+) -> None:
+    with pytest.raises(BadInput, match=words) as bad:
+        config(**changes)
+    assert [fault.field for fault in bad.value.faults] == [field]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"budget_rounds": 5, "max_rounds": 5},
+        {"budget_rounds": 5, "max_rounds": "auto"},
+        {"stop_on": "validation", "validation_examples": 1},
+        {"clients": 8, "train_examples": 8},
+    ],
+)
+def test_combinations_at_the_border_are_accepted(changes: dict[str, Any]) -> None:
+    assert {field: getattr(config(**changes), field) for field in changes} == changes
+
+
+def test_without_the_required_fields_only_what_is_there_is_checked() -> None:
+    assert find_faults({"seed": 1}, require_all=False) == []
+    assert [fault.field for fault in find_faults({"seed": -1}, require_all=False)] == ["seed"]
+    assert {fault.field for fault in find_faults({"seed": 1})} == {"model", "dataset", "clients"}
+
+
+def test_a_configuration_cannot_be_changed_and_a_copy_is_checked_again() -> None:
+    first = config(seed=3)
+    with pytest.raises(ValidationError, match="frozen"):
+        first.seed = 4  # type: ignore[misc]
+    assert first.replace(seed=4).model_dump() == first.model_dump() | {"seed": 4}
+    assert first.seed == 3
+    with pytest.raises(BadInput, match="seed=-1"):
+        first.replace(seed=-1)
+
+
+def test_yaml_and_pickle_give_the_configuration_back() -> None:
+    first = config(learning_rate=2e-5, target_accuracy=0.5, train_examples=64)
+    assert TrialConfig(**yaml.safe_load(yaml.safe_dump(first.model_dump()))) == first
+    assert pickle.loads(pickle.dumps(first)) == first
+
+
+def test_bad_input_crosses_process_borders_with_its_faults() -> None:
+    bad = pickle.loads(pickle.dumps(BadInput.of("clients", 0, "allowed is more")))
+    assert isinstance(bad, BadInput)
+    assert str(bad) == "clients=0: allowed is more"
+    assert bad.faults[0].field == "clients"
+
+
+def test_choices_are_known_for_fields_of_words_only() -> None:
+    for field in FIELDS:
+        assert choices(field) == WORDS.get(field, ())
+        assert allowed(field)
+
+
+@pytest.mark.parametrize(
+    ("changes", "start"),
+    [
+        ({"client_optimizer": "adamw", "momentum": 0.9}, "momentum=0.9 has no effect"),
+        (
+            {"target_accuracy": 0.8, "target_fraction": 0.5},
+            "target_fraction=0.5 has no effect: target_accuracy=0.8",
+        ),
+        ({"data_seed": 7}, "data_seed=7 has no effect"),
+    ],
+)
+def test_a_setting_without_effect_is_named(changes: dict[str, Any], start: str) -> None:
+    (line,) = settings_without_effect(config(**changes))
+    assert line.startswith(start)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"momentum": 0.9},
+        {"client_optimizer": "adamw"},
+        {"target_accuracy": 0.8},
+        {"target_fraction": 0.5},
+        {"data_seed": 7, "train_examples": 8},
+        {"data_seed": 7, "test_examples": 8},
+        {"data_seed": 7, "validation_examples": 8},
+    ],
+)
+def test_nothing_is_said_where_every_setting_has_its_effect(changes: dict[str, Any]) -> None:
+    assert settings_without_effect(config(**changes)) == []
