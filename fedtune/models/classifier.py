@@ -116,6 +116,21 @@ def _initialize(model: Any, module: nn.Module, module_name: str, drawn: dict[str
         setattr(module, name, parameter)
 
 
+def architecture_fault(directory: Path) -> str | None:
+    """Why the directory's architecture cannot be fine-tuned as a classifier; None where it can."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN,
+    )
+
+    kind = json.loads((directory / "config.json").read_text()).get("model_type")
+    if kind in KNOWN:
+        return None
+    return (
+        f"its config.json has model_type {kind!r}, for which transformers has no sequence "
+        "classifier; allowed is an architecture such as bert, albert, distilbert or roberta"
+    )
+
+
 def describe(directory: Path) -> dict[str, int]:
     """Layers, positions, vocabulary, width, heads from the configuration; 0 for unknown."""
     config = json.loads((directory / "config.json").read_text())

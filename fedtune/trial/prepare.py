@@ -19,7 +19,7 @@ from fedtune.data.sources import default_budget
 from fedtune.data.splits import Examples, select_examples
 from fedtune.data.tokens import Tokens, open_tokens, tokenize
 from fedtune.federated.local import LocalTraining
-from fedtune.models.classifier import describe
+from fedtune.models.classifier import architecture_fault, describe
 from fedtune.models.zoo import ModelSource, content_hash, find_model
 from fedtune.trial.stopping import StopRule
 
@@ -112,6 +112,9 @@ def prepare(config: TrialConfig, *, num_federated: int = 1, progress: bool = Fal
     BadInput with every fault that could be found. Writes nothing but caches.
     """
     model = find_model(config.model)
+    fault = architecture_fault(model.directory)
+    if fault:
+        raise BadInput.of("model", config.model, fault)
     tokens, examples = _examples(config, model, progress)
     faults = _data_faults(config, tokens, examples, model)
     device, device_faults = _settle_device(config.device)
