@@ -3,8 +3,8 @@
     make bench            (or: python -m benchmarks.federation --model mini-bert --clients 1,8,32)
 
 Both do the same work in one run, turn by turn: the same model, texts, partition, local epochs and
-batch size; dropout is off so that their parameters can be compared after every round. The plain loop
-is what one writes first: a copy of the model per client, an optimiser over its parameters, a list of
+batch size; dropout is off so that their parameters can be compared at the end. The plain loop is
+what one writes first: a copy of the model per client, an optimiser over its parameters, a list of
 state dicts, their weighted mean. Prints a Markdown table; quote ratios, not seconds.
 """
 
@@ -54,8 +54,10 @@ def plain_round(
     return {**states[0], **mean}
 
 
-def measure(model: str, dataset: str, clients: int, rounds: int, examples: int, threads: int) -> str:
-    """A row of the table: median seconds of a round of each, their ratio, the largest difference."""
+def measure(
+    model: str, dataset: str, clients: int, rounds: int, examples: int, threads: int
+) -> str:
+    """A row of the table: median seconds of a round, their ratio, the largest difference."""
     config = TrialConfig(
         model=model,
         dataset=dataset,

@@ -1,4 +1,4 @@
-"""Search a learning rate with Optuna: at K = 1, by accuracy on a validation split, never on the test.
+"""Search a learning rate with Optuna, at K = 1, by accuracy on a validation split.
 
     python docs/tune_learning_rate.py --model mini-bert --dataset bbc-news --samples 8
 

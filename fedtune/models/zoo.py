@@ -97,10 +97,10 @@ def content_hash(directory: Path) -> str:
 def _local_directory(name: str) -> Path | None:
     data = os.environ.get("FEDTUNE_DATA")
     if data and (Path(data) / name / "config.json").is_file():
-        return Path(data) / name
+        return (Path(data) / name).absolute()
     if name in NAMES:
         return _MINI / name if NAMES[name].hub_id is None else None
-    path = Path(name).expanduser()
+    path = Path(name).expanduser().absolute()  # workers run in folders of their own
     return path if path.is_dir() else None
 
 

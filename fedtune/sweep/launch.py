@@ -42,6 +42,11 @@ class Launch:
         self.plan, self.store, self.progress, self.writer = plan, store, progress, writer
         self.failed: dict[str, str] = {}
         self.todo = [trial for trial in plan.trials if not self._ended(trial)]
+        self._last_round: dict[str, Mapping[str, Any]] = {
+            trial.trial_id: records[-1]
+            for trial in self.todo
+            if (records := TrialFolder(store, trial.trial_id).records())
+        }
 
     def run(self, runner: Any) -> Report:
         """Run what is missing with ``runner(launch)``, then collect. KeyboardInterrupt goes
@@ -99,10 +104,15 @@ class Launch:
         return f"its baseline was not evaluated at round {budget}; choose another budget or store"
 
     def started(self, trial: Trial) -> None:
-        self.progress.started(trial)
+        """A trial begins, or goes on after the rounds that are in the store."""
+        self.progress.started(trial, self._last_round.get(trial.trial_id))
 
     def round_done(self, trial_id: str, record: Mapping[str, Any]) -> None:
-        self.progress.round_done(trial_id, record)
+        """A round is committed. (A trial that goes on tells its earlier rounds first.)"""
+        last = self._last_round.get(trial_id)
+        if last is None or record["round"] > last["round"]:
+            self._last_round[trial_id] = record
+            self.progress.round_done(trial_id, record)
         if self.writer:
             self.writer.update(trial_id)
 

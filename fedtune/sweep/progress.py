@@ -20,7 +20,7 @@ from fedtune.trial.results import Result
 class Progress(Protocol):
     """What a launch tells about its trials, as it happens."""
 
-    def started(self, trial: Trial) -> None: ...
+    def started(self, trial: Trial, last: Mapping[str, Any] | None = None) -> None: ...
     def round_done(self, trial_id: str, record: Mapping[str, Any]) -> None: ...
     def ended(self, result: Result) -> None: ...
     def failed(self, trial_id: str, reason: str) -> None: ...
@@ -31,7 +31,7 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def started(self, trial: Trial) -> None: ...
+    def started(self, trial: Trial, last: Mapping[str, Any] | None = None) -> None: ...
     def round_done(self, trial_id: str, record: Mapping[str, Any]) -> None: ...
     def ended(self, result: Result) -> None: ...
     def failed(self, trial_id: str, reason: str) -> None: ...
@@ -75,9 +75,12 @@ class _Rows:
             for t in plan.trials
         }
 
-    def started(self, trial: Trial) -> None:
+    def started(self, trial: Trial, last: Mapping[str, Any] | None = None) -> None:
+        """``last``: the record of the round after which the trial goes on."""
         row = self.rows[trial.trial_id]
         row.trial, row.state, row.target = trial, "runs", trial.own_target
+        if last is not None:
+            row.round_num, row.accuracy = last["round"], last.get("test/accuracy")
 
     def round_done(self, trial_id: str, record: Mapping[str, Any]) -> None:
         row = self.rows[trial_id]
@@ -110,10 +113,11 @@ class _Rows:
 class Lines(_Rows):
     """A line per event, for logs and pipes."""
 
-    def started(self, trial: Trial) -> None:
-        super().started(trial)
+    def started(self, trial: Trial, last: Mapping[str, Any] | None = None) -> None:
+        super().started(trial, last)
         target = "" if trial.own_target is None else f", target {trial.own_target:.3f}"
-        self._line(trial.trial_id, f"starts{target}")
+        how = "starts" if last is None else f"goes on after round {last['round']}"
+        self._line(trial.trial_id, how + target)
 
     def round_done(self, trial_id: str, record: Mapping[str, Any]) -> None:
         super().round_done(trial_id, record)

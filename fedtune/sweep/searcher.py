@@ -91,12 +91,8 @@ class BaselineFirstSearcher(Searcher):
 
 
 def trial_space(trial: Trial, store: Path) -> dict[str, Any]:
-    """A prepared trial as a Tune configuration: its fields, and where things are.
-
-    Paths are absolute, because Tune's workers run in folders of their own.
-    """
-    model_dir = str(Path(trial.model_dir).absolute())
-    return trial.to_dict() | {"model_dir": model_dir, "store": str(store)}
+    """A prepared trial as a Tune configuration: its fields, and where things are."""
+    return trial.to_dict() | {"store": str(store)}
 
 
 def trial_of_space(space: Mapping[str, Any]) -> Trial | TrialConfig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +69,7 @@ def _resolve(config: Mapping[str, Any]) -> tuple[Trial, Path]:
     if found.threads == "auto":  # here that is what Tune gave the trial, not the whole machine
         found = found.replace(threads=_assigned_cpus())
     with contextlib.chdir(home):
-        trial = prepare(found)
-        return replace(trial, model_dir=str(Path(trial.model_dir).absolute())), store
+        return prepare(found), store
 
 
 def _assigned_cpus() -> int:

@@ -1,0 +1,121 @@
+"""A plan: baselines are added once, the order is right, and it survives being saved."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import LEARNS
+
+from fedtune.config import BadInput
+from fedtune.sweep.plan import Plan, load_plan, make_plan, plan_path, read_plan, warnings_of
+from fedtune.sweep.sweepfile import Override, SweepSpec
+from fedtune.trial.prepare import available_cores
+
+
+def spec_of(bert: str, axes: dict[str, list[Any]], **settings: Any) -> SweepSpec:
+    axes = {"model": [bert], "dataset": ["toy"], **axes}
+    kept = {name: value for name, value in LEARNS.items() if name not in axes}
+    return SweepSpec("study", axes, {**kept, **settings})
+
+
+def places(plan: Plan) -> list[tuple[int, int]]:
+    return [(t.config.clients, t.config.seed) for t in plan.trials]
+
+
+def test_a_baseline_is_added_for_every_other_axis_and_starts_first(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2, 8], "seed": [0, 1]}))
+
+    assert places(plan) == [(1, 0), (1, 1), (8, 0), (8, 1), (2, 0), (2, 1)]
+
+
+def test_a_baseline_that_was_asked_for_is_not_added_again(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [4, 1]}))
+
+    assert places(plan) == [(1, 0), (4, 0)]
+
+
+def test_every_trial_knows_the_baseline_that_is_equal_in_all_else(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2, 4], "batch_size": [8, 16]}))
+
+    for trial in plan.trials:
+        baseline = plan.baseline_of(trial)
+        assert baseline.config == trial.config.replace(clients=1)
+    assert len({trial.baseline_id for trial in plan.trials}) == 2
+
+
+def test_the_longest_trials_start_first_among_the_federated(bert: str) -> None:
+    longer = Override(when={"clients": 2}, set={"max_rounds": 50})
+    spec = replace(spec_of(bert, {"clients": [2, 4, 8]}), overrides=[longer])
+
+    assert [clients for clients, _ in places(make_plan(spec))] == [1, 2, 8, 4]
+
+
+def test_fields_that_make_no_other_trial_make_no_second_run_of_it(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2], "target_fraction": [0.8, 0.9]}))
+
+    assert len(plan.trials) == len(plan.by_id()) == 2
+
+
+@pytest.mark.parametrize(("federated", "shared_by"), [(1, 1), (2, 2), (5, 5)])
+def test_threads_share_the_cores_among_federated_trials(
+    bert: str, federated: int, shared_by: int
+) -> None:
+    spec = spec_of(bert, {"clients": list(range(2, 2 + federated))}, threads="auto")
+    cores = available_cores()
+
+    threads = {trial.config.threads for trial in make_plan(spec).trials}
+
+    assert threads == {cores // min(cores, shared_by)}
+
+
+def test_a_saved_plan_is_the_same_plan(bert: str, tmp_path: Path) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2, 4], "seed": [0, 1]}))
+
+    plan.save(tmp_path)
+
+    assert read_plan(plan_path(tmp_path, "study")) == plan
+    assert plan.axes == ("clients", "seed")
+
+
+def test_plans_are_found_by_name_by_file_and_as_the_latest(bert: str, tmp_path: Path) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2]}))
+    for age, name in enumerate(["newest", "older", "oldest"]):
+        replace(plan, name=name).save(tmp_path)
+        path = plan_path(tmp_path, name)
+        os.utime(path, (1e9 - age, 1e9 - age))
+    file = tmp_path / "x.yaml"
+    file.write_text("name: older\naxes: {clients: [2]}\n")
+
+    assert load_plan(tmp_path, None).name == "newest"
+    assert load_plan(tmp_path, "oldest").name == "oldest"
+    assert load_plan(tmp_path, str(file)).name == "older"
+
+
+def test_an_unknown_plan_is_an_error_that_names_those_there_are(bert: str, tmp_path: Path) -> None:
+    make_plan(spec_of(bert, {"clients": [2]})).save(tmp_path)
+
+    with pytest.raises(BadInput, match="did you mean 'study'"):
+        load_plan(tmp_path, "stduy")
+
+
+def test_a_hopeless_rate_is_warned_of_and_a_good_one_is_not(bert: str) -> None:
+    hopeless = spec_of(bert, {"clients": [64]}, learning_rate=2e-5, batch_size=32)
+    good = spec_of(bert, {"clients": [4]})
+
+    (warning,) = (w for w in warnings_of(make_plan(hopeless), hopeless) if "clients=64" in w)
+
+    assert "will hardly learn" in warning
+    assert "raise learning_rate" in warning
+    assert warnings_of(make_plan(good), good) == []
+
+
+def test_settings_without_effect_are_warned_of_once(bert: str) -> None:
+    spec = spec_of(bert, {"clients": [2, 4]}, client_optimizer="adamw", momentum=0.9)
+
+    (warning,) = warnings_of(make_plan(spec), spec)
+
+    assert warning.startswith("momentum=0.9 has no effect")

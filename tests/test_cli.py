@@ -1,0 +1,308 @@
+"""The front door: how settings are given, and what each command prints and leaves behind."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from support import (
+    Done,
+    assert_whole,
+    call,
+    command,
+    in_process_of_its_own,
+    log,
+    new_database,
+    toy_run,
+    trial_configs,
+)
+
+from fedtune.config import FIELDS
+
+HEAVY = ("torch", "ray", "mlflow", "transformers", "datasets", "optuna", "numpy", "rich")
+
+
+def test_help_imports_nothing_heavy_and_answers_at_once(tmp_path: Path) -> None:
+    script = (
+        "import sys, fedtune.cli\n"
+        "sys.argv = ['fedtune', '--help']\n"
+        "try:\n    fedtune.cli.main()\n"
+        f"finally:\n    print([name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    start = time.monotonic()
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "  doctor " in done.stdout
+    assert time.monotonic() - start < 5, "on an idle machine it takes a quarter of a second"
+
+
+def test_every_field_is_an_option_of_run_and_of_sweep() -> None:
+    for name in ("run", "sweep"):
+        text = call(name, "--help", folder=Path()).out
+        for field in FIELDS:
+            assert f"--{field.replace('_', '-')}" in text
+            assert f"--{field}" in text
+
+
+def test_python_m_fedtune_is_the_same_program(tmp_path: Path) -> None:
+    done = in_process_of_its_own("--version", folder=tmp_path)
+    assert (done.code, done.out.split()[0]) == (0, "fedtune,")
+
+
+# How settings are given: read back from the plan that a dry run would make.
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
+    """Give the configurations that a command line means, instead of running them."""
+    import fedtune.sweep.session as session
+
+    seen: list[object] = []
+    monkeypatch.setattr(session, "run_sweep", lambda spec, *rest: seen.append(spec) or 0)
+
+    def of(*args: str) -> list[dict[str, object]]:
+        done = call(*args, folder=tmp_path)
+        assert done.code == 0, done.everything
+        return [config.model_dump() for config in seen.pop().configs()]  # type: ignore[attr-defined]
+
+    return of
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--learning-rate", "0.5"],
+        ["--learning_rate", "0.5"],
+        ["--learning_rate=0.5"],
+        ["--set", "learning_rate=0.5"],
+        ["--set", "learning-rate = 0.5"],
+        ["--set", "", "--set", "learning_rate=5e-1"],
+    ],
+)
+def test_a_setting_can_be_given_in_every_spelling(planned, given: list[str]) -> None:  # type: ignore[no-untyped-def]
+    base = ["run", "--model", "m", "--dataset", "toy", "--clients", "2"]
+    (config,) = planned(*base, *given)
+    assert config["learning_rate"] == 0.5
+
+
+def test_comma_lists_make_a_grid(planned) -> None:  # type: ignore[no-untyped-def]
+    configs = planned(
+        "run", "--model", "a,b", "--dataset", "toy", "--clients", "1, 8,8", "--seed", "0,3"
+    )
+    places = {(c["model"], c["clients"], c["seed"]) for c in configs}
+    assert places == {(m, k, s) for m in "ab" for k in (1, 8) for s in (0, 3)}
+    assert len(configs) == 8
+
+
+def test_words_and_truth_values_are_read_as_such(planned) -> None:  # type: ignore[no-untyped-def]
+    base = ["run", "--model", "m", "--dataset", "toy", "--clients", "2"]
+    (config,) = planned(*base, "--drop-last", "true", "--train-examples", "all", "--stop", "target")
+    assert (config["drop_last"], config["train_examples"]) == (True, "all")
+
+
+def test_the_command_line_beats_a_sweep_file(planned, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "grid.yaml").write_text(
+        "axes: {model: [m], dataset: [toy], clients: [2, 4]}\nset: {momentum: 0.5, seed: 7}\n"
+    )
+    configs = planned("sweep", "grid.yaml", "--set", "momentum=0.25", "--clients", "8")
+    assert [(c["clients"], c["momentum"], c["seed"]) for c in configs] == [(8, 0.25, 7)]
+
+
+# Commands that start nothing
+
+
+def test_a_dry_run_prints_trials_and_costs_and_writes_nothing(bert: str, tmp_path: Path) -> None:
+    done = call(*toy_run(bert, "4,8"), "--dry-run", folder=tmp_path)
+
+    assert done.code == 0, done.everything
+    for name in ("K001 bert toy s0", "K004 bert toy s0", "K008 bert toy s0"):
+        assert done.out.count(name) == 1
+    assert "≤ 96" in done.out  # 6 rounds of 2 x 64 / 8 steps
+    assert "Nothing was started" in done.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_list_names_what_can_be_named(tmp_path: Path) -> None:
+    done = call("list", folder=tmp_path)
+
+    assert done.code == 0, done.everything
+    for name in ("mini-bert", "distilbert", "bbc-news", "toy", "iid", "fedavg", "smoke.yaml"):
+        assert name in done.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_says_what_there_is_and_what_would_mend_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = call("doctor", folder=tmp_path)
+
+    assert done.code == 0, done.everything
+    for piece in ("torch", "device=auto is", "precision=auto is fp32", "data set toy: ships"):
+        assert piece in done.out
+    assert "Nothing is missing." in done.out
+
+    monkeypatch.setenv("FEDTUNE_DATA", str(tmp_path / "nowhere"))
+    done = call("doctor", folder=tmp_path)
+    assert done.code == 1, done.everything
+    assert "nowhere is no directory" in done.out
+    assert "unset FEDTUNE_DATA" in done.out
+
+
+# After a launch
+
+
+@pytest.fixture(scope="module")
+def launched(bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which K = 1 and 4 were launched without Ray."""
+    folder = tmp_path_factory.mktemp("launched")
+    new_database(folder)
+    done = call(*toy_run(bert), "--no-ray", folder=folder)
+    assert done.code == 0, done.everything
+    return folder
+
+
+def test_status_shows_where_the_trials_of_a_sweep_stand(launched: Path) -> None:
+    for args in (["status"], ["status", "bert-toy"]):
+        done = call(*args, folder=launched)
+        assert done.code == 0, done.everything
+        assert "2 of 2 trials are complete" in done.out
+        assert "│ reached" in done.out
+        assert "│ baseline" in done.out
+
+
+def test_status_and_sync_need_the_store_only(launched: Path, tmp_path: Path) -> None:
+    uri = new_database(tmp_path)
+    store = ["--store", str(launched / "trials")]
+
+    status = call("status", *store, folder=tmp_path)
+    synced = call("sync", "bert-toy", *store, "--tracking-uri", uri, folder=tmp_path)
+
+    assert (status.code, synced.code) == (0, 0), synced.everything
+    from mlflow import MlflowClient
+
+    assert_whole(MlflowClient(uri), "bert-toy", launched / "trials")
+
+
+def test_a_finished_launch_ends_quickly_when_launched_again(launched: Path, bert: str) -> None:
+    start = time.monotonic()
+
+    done = in_process_of_its_own(*toy_run(bert), folder=launched)  # with Ray, were it needed
+
+    assert done.code == 0, done.everything
+    assert "nothing to run" in done.out
+    assert "│ reached" in done.out
+    assert time.monotonic() - start < 40, "on an idle machine it takes some seconds"
+
+
+def test_what_auto_became_is_stored_with_the_trial(launched: Path, bert: str) -> None:
+    for clients, config in trial_configs(launched / "trials").items():
+        assert config["clients"] == clients
+        assert config["device"] in ("cpu", "cuda")
+        assert (config["precision"], config["budget_rounds"], config["max_rounds"]) == (
+            "fp32",
+            3,
+            6,
+        )
+        assert config["text_column"] == "text"
+        assert config["model"] == bert
+        kept = {path.name for path in (launched / "trials" / config["trial_id"]).iterdir()}
+        assert {"config.yaml", "partition.json", "rounds.jsonl", "checkpoint"} <= kept
+        whole = launched / "trials" / config["trial_id"] / "checkpoint"
+        assert {"config.json", "model.safetensors", "state.json"} <= {
+            path.name for path in whole.iterdir()
+        }
+    plan = yaml.safe_load((launched / "trials" / "sweeps" / "bert-toy.yaml").read_text())
+    assert [trial["clients"] for trial in plan["trials"]] == [1, 4]
+
+
+# What reaches a pipe and a terminal, from a process of its own with a new database
+
+SHORT = {"budget_rounds": 1, "max_rounds": 2, "local_epochs": 1}
+NOISE = ("Traceback", "INFO", "WARNING", "(pid=", "(raylet)", "it/s", "Trial status", "alembic")
+
+
+def test_a_pipe_gets_plain_lines_only(bert: str, tmp_path: Path) -> None:
+    done = in_process_of_its_own(*toy_run(bert, **SHORT), "--no-ray", folder=tmp_path)
+
+    assert done.code == 0, done.everything
+    assert done.err == ""
+    assert "\x1b" not in done.out
+    assert "K001 bert toy s0: round 1/1, accuracy" in done.out
+    assert not [noise for noise in NOISE if noise in done.out]
+
+
+def on_a_terminal(args: list[str], folder: Path) -> Done:
+    """Run a command with a pseudo-terminal as its output, 120 columns wide."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+    process = subprocess.Popen(
+        command(*args), cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    seen, deadline = b"", time.monotonic() + 180
+    while time.monotonic() < deadline:
+        if not select.select([ours], [], [], 1)[0]:
+            continue
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # how Linux says that the other side has been closed
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(ours)
+    return Done(process.wait(30), seen.decode(), "")
+
+
+def test_a_terminal_gets_a_live_table_and_no_noise(bert: str, tmp_path: Path) -> None:
+    done = on_a_terminal(toy_run(bert, **SHORT), tmp_path)
+
+    assert done.code == 0, done.out
+    assert "time left" in done.out  # a column that only the live table has
+    assert "waits for its baseline" in done.out
+    assert "\x1b[" in done.out
+    assert "│ baseline" in done.out
+    assert not [noise for noise in NOISE if noise in done.out]
+
+
+# Tokens
+
+
+def test_tokens_can_be_trained_on_where_datasets_is_missing(bert: str, tmp_path: Path) -> None:
+    args = ["--model", bert, "--dataset", "toy", "--max-length", "32"]
+    made = call("tokens", *args, "--out", "made", folder=tmp_path)
+    assert made.code == 0, made.everything
+    assert "--max-length 32" in made.out
+    new_database(tmp_path)
+    script = (
+        "import sys\n"
+        "sys.modules['datasets'] = None  # importing it fails, as where it is not installed\n"
+        "import fedtune.cli\n"
+        "fedtune.cli.main()\n"
+    )
+    run = [*toy_run(bert, "1", dataset=tmp_path / "made", **SHORT), "--no-ray"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, *run],
+        cwd=tmp_path,
+        env={**os.environ, "FEDTUNE_CACHE": str(tmp_path / "empty")},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    (trial,) = trial_configs(tmp_path / "trials").values()
+    from_tokens = log(tmp_path / "trials" / trial["trial_id"])
+    call(*toy_run(bert, "1", **SHORT), "--no-ray", "--store", "texts", folder=tmp_path)
+    (trial,) = trial_configs(tmp_path / "texts").values()
+    assert from_tokens == log(tmp_path / "texts" / trial["trial_id"])

@@ -1,0 +1,331 @@
+"""What MLflow holds after real launches, in SQLite and behind a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from support import (
+    Done,
+    assert_whole,
+    call,
+    folder_of,
+    free_port,
+    log,
+    mlflow_server,
+    new_database,
+    points,
+    serving,
+    sweep_run,
+    toy_run,
+    trial_configs,
+    trial_runs,
+)
+
+from fedtune.config import FIELDS, UNHASHED
+from fedtune.data import toy
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A finished launch of K = 1 and 4 in ``folder``, and the MLflow it was tracked in."""
+
+    folder: Path
+    uri: str
+    done: Done
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "trials"
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.uri)
+
+    def again(self, model: str, *args: str, clients: str = "1,4", **settings: object) -> Done:
+        """The same command, changed."""
+        launch = toy_run(model, clients, **settings)
+        where = ["--no-ray", "--tracking-uri", self.uri]
+        return call(*launch, *where, *args, folder=self.folder)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "server"])
+def launched(
+    request: pytest.FixtureRequest, bert: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Launched]:
+    folder = tmp_path_factory.mktemp(request.param)
+    database = new_database(folder)
+    args = [*toy_run(bert, "1,4"), "--no-ray", "--tracking-uri"]
+    if request.param == "sqlite":
+        yield Launched(folder, database, call(*args, database, folder=folder))
+        return
+    with mlflow_server(folder / "mlflow.db", folder) as address:
+        yield Launched(folder, address, call(*args, address, folder=folder))
+
+
+def by_clients(launched: Launched) -> dict[int, Run]:
+    return trial_runs(launched.client, "bert-toy")
+
+
+def test_a_launch_is_a_tree_of_a_sweep_and_its_trials(launched: Launched) -> None:
+    assert launched.done.code == 0, launched.done.everything
+    parent, runs = sweep_run(launched.client, "bert-toy"), by_clients(launched)
+    assert set(runs) == {1, 4}
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    assert {run.info.status for run in [parent, *runs.values()]} == {"FINISHED"}
+    assert parent.data.params == {}
+    assert parent.data.tags["fedtune.kind"] == "sweep"
+    assert "| 4 |" in parent.data.tags["mlflow.note.content"]
+
+
+def test_the_sweeps_run_carries_the_closing_table(launched: Launched) -> None:
+    parent = sweep_run(launched.client, "bert-toy").info.run_id
+    kept = {artifact.path for artifact in launched.client.list_artifacts(parent)}
+    assert {"table.md", "table.csv"} <= kept
+
+
+def test_runs_are_named_by_what_tells_them_apart(launched: Launched) -> None:
+    assert [run.info.run_name for _, run in sorted(by_clients(launched).items())] == [
+        "K001 bert toy s0",
+        "K004 bert toy s0",
+    ]
+
+
+def test_params_are_exactly_the_fields_that_identify_a_trial(launched: Launched, bert: str) -> None:
+    for clients, run in by_clients(launched).items():
+        assert set(run.data.params) == set(FIELDS) - UNHASHED
+        assert run.data.params["clients"] == str(clients)
+        assert run.data.params["model"] == bert
+        assert run.data.params["learning_rate"] == "0.05"
+        assert run.data.params["precision"] == "auto"
+
+
+def test_tags_say_what_a_trial_is_how_it_ended_and_the_other_fields(launched: Launched) -> None:
+    ids = {k: config["trial_id"] for k, config in trial_configs(launched.store).items()}
+    kinds = {1: ("baseline", "baseline"), 4: ("federated", "reached")}
+    for clients, run in by_clients(launched).items():
+        tags = run.data.tags
+        assert (tags["fedtune.kind"], tags["fedtune.outcome"]) == kinds[clients]
+        assert tags["fedtune.trial_id"] == ids[clients]
+        assert tags["fedtune.baseline_trial_id"] == ids[1]
+        assert tags["fedtune.collapsed"] == "false"
+        assert tags["fedtune.sweep"] == "bert-toy"
+        assert tags["fedtune.git_commit"]
+        assert {f"fedtune.{field}" for field in UNHASHED} <= set(tags)
+        assert (tags["fedtune.budget_rounds"], tags["fedtune.max_rounds"]) == ("3", "6")
+
+
+def test_every_round_is_there_once_under_its_tracked_names(launched: Launched) -> None:
+    assert_whole(launched.client, "bert-toy", launched.store)
+    found = points(launched.client, by_clients(launched)[4])
+    rounds = [record["round"] for record in log(folder_of(launched.store, 4))]
+    in_every_round = ["test/accuracy", "test/loss", "test/top_class_share", "steps/sequential"]
+    in_trained_rounds = [
+        "train/loss",
+        "clients/drift",
+        "clients/agreement",
+        "server/update_norm",
+        "time/round_s",
+        "throughput/examples_per_s",
+    ]
+    for key in [*in_every_round, "comm/bytes", "time/eval_s"]:
+        assert [step for step, _ in found[key]] == rounds
+    for key in in_trained_rounds:
+        assert [step for step, _ in found[key]] == rounds[1:]
+    assert found["comm/bytes"][0] == (0, 0.0)
+    assert "clients/agreement" not in points(launched.client, by_clients(launched)[1])
+
+
+def test_facts_stand_at_the_start_and_the_summary_at_the_last_round(launched: Launched) -> None:
+    found = points(launched.client, by_clients(launched)[4])
+    last = log(folder_of(launched.store, 4))[-1]
+    facts = {
+        "data/num_classes": 2,
+        "data/train_examples": 256,
+        "data/test_examples": 128,
+        "model/layers": 2,
+        "steps/per_round": 16,
+        "summary/chance": 0.5,
+        "summary/clients": 4,
+    }
+    for key, value in facts.items():
+        assert [v for _, v in found[key]] == [value]
+    assert [step for step, _ in found["model/parameters"]] == [0]
+    once = [
+        "baseline_accuracy",
+        "target_accuracy",
+        "accuracy_at_budget",
+        "relative_accuracy",
+        "final_accuracy",
+        "rounds_to_target",
+        "steps_to_target",
+    ]
+    for name in once:
+        assert [step for step, _ in found[f"summary/{name}"]] == [last["round"]]
+    assert found["summary/final_accuracy"][0][1] == last["test/accuracy"]
+    rounds, steps = found["summary/rounds_to_target"][0][1], found["summary/steps_to_target"][0][1]
+    assert (rounds, steps) == (last["round"], 16 * last["round"])
+    assert found["summary/target_accuracy"][0][1] == pytest.approx(
+        0.9 * found["summary/baseline_accuracy"][0][1]
+    )
+
+
+def test_projecting_again_adds_nothing(launched: Launched, bert: str) -> None:
+    before = {k: points(launched.client, run) for k, run in by_clients(launched).items()}
+
+    assert launched.again(bert).code == 0
+    synced = call("sync", "--tracking-uri", launched.uri, folder=launched.folder)
+
+    assert synced.code == 0, synced.everything
+    assert "0 rounds added" in synced.out
+    assert {k: points(launched.client, r) for k, r in by_clients(launched).items()} == before
+
+
+def test_a_second_sweep_has_the_same_trials_whole_under_its_own_parent(
+    launched: Launched, bert: str
+) -> None:
+    done = launched.again(bert, "--name", "other")
+
+    assert done.code == 0, done.everything
+    assert "nothing to run" in done.out
+    parent = sweep_run(launched.client, "other")
+    runs = trial_runs(launched.client, "other")
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    for sweep in ("other", "bert-toy"):
+        assert_whole(launched.client, sweep, launched.store)
+
+
+@pytest.fixture(scope="module")
+def on_disk(bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished launch, to be copied by tests that change it."""
+    folder = tmp_path_factory.mktemp("on_disk")
+    new_database(folder)
+    done = call(*toy_run(bert, "1,4", max_rounds=3), "--no-ray", folder=folder)
+    assert "not_reached" in done.out, done.everything
+    return folder
+
+
+@pytest.fixture
+def copied(on_disk: Path, tmp_path: Path) -> Launched:
+    folder = tmp_path / "copy"
+    shutil.copytree(on_disk, folder)
+    return Launched(folder, f"sqlite:///{folder}/mlflow.db", Done(0, "", ""))
+
+
+def test_a_raised_cap_goes_on_in_the_same_run(copied: Launched, bert: str) -> None:
+    before, kept = by_clients(copied)[4], log(folder_of(copied.store, 4))
+    lines = (folder_of(copied.store, 4) / "rounds.jsonl").read_bytes()
+    assert (before.data.tags["fedtune.outcome"], len(kept)) == ("not_reached", 4)
+
+    done = copied.again(bert, max_rounds=8)
+
+    assert done.code == 0, done.everything
+    now = (folder_of(copied.store, 4) / "rounds.jsonl").read_bytes()
+    assert now.startswith(lines), "a round was run again: its times have changed"
+    after, rounds = by_clients(copied)[4], log(folder_of(copied.store, 4))
+    assert after.info.run_id == before.info.run_id
+    assert after.data.tags["fedtune.outcome"] == "reached"
+    assert after.data.tags["fedtune.max_rounds"] == "8"
+    assert after.info.status == "FINISHED"
+    found = points(copied.client, after)["test/accuracy"]
+    assert [step for step, _ in found] == [record["round"] for record in rounds]
+    assert after.data.metrics["summary/rounds_to_target"] == rounds[-1]["round"] > 3
+
+
+def test_an_mlflow_that_cannot_be_reached_fails_the_launch_and_not_its_trials(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    nobody = f"http://127.0.0.1:{free_port()}"
+    args = [*toy_run(bert, "1,4", budget_rounds=1, max_rounds=2), "--no-ray"]
+
+    done = call(*args, "--tracking-uri", nobody, folder=tmp_path)
+
+    assert done.code == 1, done.everything
+    assert "Traceback" not in done.everything
+    assert done.out.count("is not in MLflow whole") == 2
+    assert "`fedtune sync` brings MLflow up to date" in done.out
+    assert {len(log(folder_of(tmp_path / "trials", k))) for k in (1, 4)} <= {2, 3}
+    uri = new_database(tmp_path)
+    synced = call("sync", "--tracking-uri", uri, folder=tmp_path)
+    assert synced.code == 0, synced.everything
+    assert_whole(MlflowClient(uri), "bert-toy", tmp_path / "trials")
+    again = call("sync", "--tracking-uri", nobody, folder=tmp_path)
+    assert again.code == 1, again.everything
+    assert "Traceback" not in again.everything
+
+
+def test_the_environment_may_name_the_experiment_and_the_uri(
+    copied: Launched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    uri = new_database(tmp_path)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "my study")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+
+    done = call("sync", folder=copied.folder)
+
+    assert done.code == 0, done.everything
+    client = MlflowClient(uri)
+    assert client.get_experiment_by_name("fedtune") is None
+    assert set(trial_runs(client, "bert-toy", "my study")) == {1, 4}
+
+
+@pytest.fixture(scope="module")
+def with_model(
+    on_disk: Path, bert: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Launched, str]:
+    """A launch with ``--log-model``, and the URI of the model of K = 4."""
+    folder = tmp_path_factory.mktemp("with_model") / "copy"
+    shutil.copytree(on_disk, folder)
+    launched = Launched(folder, f"sqlite:///{folder}/mlflow.db", Done(0, "", ""))
+    done = launched.again(bert, "--log-model", max_rounds=3)
+    assert done.code == 0, done.everything
+    return launched, f"runs:/{by_clients(launched)[4].info.run_id}/model"
+
+
+TEXTS = ["rain wind snow storm cloud", "bread soup salt butter oven"]
+
+
+def test_the_final_model_answers_with_the_names_of_the_classes(
+    with_model: tuple[Launched, str],
+) -> None:
+    import mlflow
+
+    launched, model_uri = with_model
+    mlflow.set_tracking_uri(launched.uri)
+    model = mlflow.pyfunc.load_model(model_uri)
+
+    answers = model.predict(TEXTS)
+
+    assert model.metadata.signature is not None
+    assert list(answers["label"]) == list(toy.LABEL_NAMES)
+    assert all(0.5 <= score <= 1 for score in answers["score"])
+
+
+@pytest.mark.slow
+def test_the_final_model_can_be_served(with_model: tuple[Launched, str]) -> None:
+    launched, model_uri = with_model
+    port = free_port()
+    serve = ["mlflow", "models", "serve", "-m", model_uri, "--env-manager", "local"]
+    address = f"http://127.0.0.1:{port}"
+    os.environ["MLFLOW_TRACKING_URI"] = launched.uri
+    try:
+        with serving(*serve, "--port", str(port), folder=launched.folder, url=f"{address}/ping"):
+            request = urllib.request.Request(
+                f"{address}/invocations",
+                json.dumps({"inputs": TEXTS}).encode(),
+                {"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                answers = json.load(reply)["predictions"]
+    finally:
+        del os.environ["MLFLOW_TRACKING_URI"]
+    assert [answer["label"] for answer in answers] == list(toy.LABEL_NAMES)
