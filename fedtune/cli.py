@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ import click
 from fedtune import __version__
 from fedtune.config import (
     FIELDS,
+    UNHASHED,
     BadInput,
     Fault,
     Refusal,
@@ -46,7 +48,10 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
+        click.echo("\nInterrupted.")
+        if sys.argv[1:2] in (["run"], ["sweep"]):
+            again = shlex.join(["fedtune", *sys.argv[1:]])
+            click.echo(f"Complete rounds are kept; the same command goes on from there:\n  {again}")
         code = 130
     except Refusal as error:
         for line in str(error).splitlines():
@@ -133,7 +138,8 @@ def run(name: str | None, **options: Any) -> int:
 
     values, axes, faults = _read_settings(options)
     axes = {field: axes[field] for field in LISTS if field in axes}
-    spec = SweepSpec(check_name(name or _name_of(axes), "name"), axes, command_line=values)
+    name = check_name(name or _name_of(axes, values), "name")
+    spec = SweepSpec(name, axes, command_line=values, grows=True)
     return _launch(spec, faults, options)
 
 
@@ -164,9 +170,6 @@ def _launch(spec: SweepSpec, faults: list[Fault], options: Mapping[str, Any]) ->
         raise BadInput(faults)
     from fedtune.sweep.session import Options, dry_run, run_sweep
 
-    if options["dry_run"]:
-        dry_run(spec, _console(), here=options["address"] is None)
-        return 0
     launch_options = Options(
         store=Path(options["store"]),
         tracking_uri=options["tracking_uri"],
@@ -174,6 +177,9 @@ def _launch(spec: SweepSpec, faults: list[Fault], options: Mapping[str, Any]) ->
         use_ray=not options["no_ray"],
         log_model=options["log_model"],
     )
+    if options["dry_run"]:
+        dry_run(spec, launch_options, _console())
+        return 0
     return run_sweep(spec, launch_options, _console())
 
 
@@ -187,7 +193,7 @@ def _read_settings(
     texts = [(f, options[f]) for f in FIELDS if options.get(f) is not None]
     for pair in options["pairs"]:
         if not pair.strip():
-            continue  # MLproject passes an empty one where nothing was set
+            continue
         key, equals, text = pair.partition("=")
         if not equals:
             faults.append(Fault("--set", pair, "allowed is KEY=VALUE"))
@@ -204,9 +210,14 @@ def _read_settings(
     return values, axes, faults
 
 
-def _name_of(axes: Mapping[str, Iterable[Any]]) -> str:
-    """A sweep's name from what it compares, for example ``mini-bert-bbc-news``."""
+def _name_of(axes: Mapping[str, Iterable[Any]], values: Mapping[str, Any]) -> str:
+    """A sweep's name from what it compares, for example ``mini-bert-bbc-news``.
+
+    Settings that make other trials of the same model and data are part of it, so that two rates do
+    not end up as one comparison; numbers of clients and seeds are not, so that more can be added.
+    """
     parts = ["+".join(Path(str(v)).name for v in axes.get(f, ())) for f in ("model", "dataset")]
+    parts += [f"{f}-{v}" for f, v in values.items() if f not in UNHASHED]
     return re.sub(r"[^A-Za-z0-9._+-]", "-", "-".join(filter(None, parts))).strip("-")[:80] or "run"
 
 

@@ -121,7 +121,7 @@ class TrialConfig(BaseModel):
     )
     learning_rate: Annotated[Rate | Auto, Allowed("'auto' or a number above 0")] = Field(
         "auto",
-        description="auto: the rate on the model's card for a miniature, else 2e-5 (the paper's)",
+        description="auto: for SGD the rate on the model's card, else 2e-5 (the paper's)",
     )
     momentum: Annotated[
         Annotated[float, Field(ge=0, lt=1)], Allowed("a number from 0 to below 1")

@@ -20,9 +20,11 @@ def load_classifier(directory: Path, *, label_names: Sequence[str], seed: int) -
 
     Always fp32, whatever the file holds: a checkpoint in half precision would load as such, and
     steps of 2e-5 would vanish in it. Raises BadInput where the architecture has no sequence
-    classifier, where the file lacks weights of the encoder (a pooler aside), or where the model
-    keeps running statistics (those are no parameters, so averaging would leave them behind).
+    classifier, where its weights cannot be read or are not finite, where the file lacks weights of
+    the encoder (a pooler aside), or where the model keeps running statistics (those are no
+    parameters, so averaging would leave them behind).
     """
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     try:
@@ -44,8 +46,14 @@ def load_classifier(directory: Path, *, label_names: Sequence[str], seed: int) -
                 output_loading_info=True,
             )
     except ValueError as error:
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise BadInput.of("model", str(directory), f"is no sequence classifier: {reason}") from None
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise BadInput.of("model", str(directory), f"cannot be loaded: {reason}") from None
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise BadInput.of("model", str(directory), f"{name} has values that are not finite")
     new = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
     encoder = f"{model.base_model_prefix}."
     untrained = sorted(n for n in new if n.startswith(encoder) and ".pooler." not in n)

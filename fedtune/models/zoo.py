@@ -96,8 +96,9 @@ def content_hash(directory: Path) -> str:
 
 def _local_directory(name: str) -> Path | None:
     data = os.environ.get("FEDTUNE_DATA")
-    if data and (Path(data) / name / "config.json").is_file():
-        return (Path(data) / name).absolute()
+    folder = Path(data).expanduser() / name if data else None
+    if folder is not None and (folder / "config.json").is_file():
+        return folder.absolute()
     if name in NAMES:
         return _MINI / name if NAMES[name].hub_id is None else None
     path = Path(name).expanduser().absolute()  # workers run in folders of their own
@@ -185,4 +186,4 @@ def _card_learning_rate(directory: Path) -> float:
         return PAPER_LEARNING_RATE
     section = front.get("fedtune") if isinstance(front, dict) else None
     rate = section.get("learning_rate") if isinstance(section, dict) else None
-    return float(rate) if rate is not None else PAPER_LEARNING_RATE
+    return float(rate) if isinstance(rate, int | float) and rate > 0 else PAPER_LEARNING_RATE

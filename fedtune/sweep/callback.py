@@ -47,6 +47,9 @@ class MlflowCallback(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         self._update(trial.last_result, "FAILED")
+        trial_id = trial.last_result.get(TRIAL_ID)
+        if self._writer is not None and trial_id in self._writer.trials:
+            self._writer.set_outcome(trial_id, "failed")
 
     def on_experiment_end(self, trials: Any, **info: Any) -> None:
         """Write what is due; RuntimeError names the trials of which something is not in MLflow."""

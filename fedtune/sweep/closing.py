@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from fedtune.sweep.launch import Report
@@ -70,6 +71,8 @@ def outcome_of(result: Result, failed: Mapping[str, str], waiting: Mapping[str, 
         return "failed"
     if trial_id in waiting:
         return "waiting"
+    if result.diverged:
+        return "diverged"
     if result.summary is None:
         return "not started"
     if result.summary.outcome is not None:
@@ -84,7 +87,7 @@ def as_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> Table:
         is_word = column in ("model", "dataset", "outcome")
         table.add_column(column, justify="left" if is_word else "right")
     for row in body:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 
@@ -122,7 +125,8 @@ def sentence(plan: Plan, report: Report) -> str:
             text = (
                 f"{spread} does not reach the target of {number(summary.target_accuracy)} on "
                 f"{config.dataset} within {result.trial.stop_rule.last} rounds (it ends at "
-                f"{number(summary.final_accuracy)}); one client needs {one}."
+                f"{number(result.records[-1].get(result.trial.stop_rule.metric))}); one client "
+                f"needs {one}."
             )
         case "target_undefined":
             text = (

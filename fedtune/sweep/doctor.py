@@ -64,10 +64,9 @@ def _folders(console: Console) -> int:
     elif data:
         names = sorted(path.name for path in Path(data).iterdir() if path.is_dir())
         _good(console, f"FEDTUNE_DATA={data} holds {', '.join(names) or 'nothing'}")
-    for folder in (Path.cwd(),):
-        if not os.access(folder, os.W_OK):
-            faults += 1
-            _bad(console, f"{folder} cannot be written to", "use --store and --tracking-uri")
+    if not os.access(Path.cwd(), os.W_OK):
+        faults += 1
+        _bad(console, f"{Path.cwd()} cannot be written to", "use --store and --tracking-uri")
     return faults
 
 

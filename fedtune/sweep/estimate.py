@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fedtune.models.classifier import describe
 from fedtune.trial.federation import BYTES_PER_PARAMETER, Federation
-from fedtune.trial.prepare import Trial, available_cores, data_facts
+from fedtune.trial.identity import Trial
+from fedtune.trial.prepare import available_cores, data_facts
 
 #: What a worker holds before it has loaded a model: Python, PyTorch, transformers, Ray. (397 MB
 #: were seen on Linux with the CPU build of PyTorch 2.13.)
@@ -29,13 +30,13 @@ class Rates:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one trial costs at the most; ``seconds`` is None where nothing was measured."""
+    """What one trial costs at the most."""
 
     rounds: int
     steps: int
     traffic_bytes: int
     memory_bytes: float
-    seconds: float | None
+    seconds: float
 
 
 def calibrate(trials: Sequence[Trial]) -> dict[tuple[str, str, int], Rates]:
@@ -68,9 +69,9 @@ def cost(trial: Trial, rates: dict[tuple[str, str, int], Rates]) -> Cost:
 
 def wall_time(trials: Sequence[Trial], costs: Sequence[Cost]) -> float:
     """Seconds for the whole launch on this machine when its trials share the cores."""
-    total = sum(c.seconds or 0.0 for c in costs)
+    total = sum(c.seconds for c in costs)
     slots = max(available_cores() // max(int(t.config.threads) for t in trials), 1)
-    longest = max(c.seconds or 0.0 for c in costs)
+    longest = max(c.seconds for c in costs)
     return max(total / min(slots, len(trials)), longest)
 
 

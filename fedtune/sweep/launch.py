@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedtune.sweep.plan import Plan
-from fedtune.sweep.progress import Progress
-from fedtune.tracking.writer import Writer
 from fedtune.trial.folder import TrialFolder
-from fedtune.trial.prepare import Trial
+from fedtune.trial.identity import Trial
 from fedtune.trial.results import Result, baseline_result, read_result
 from fedtune.trial.simulation import HANDOVER_S
+
+if TYPE_CHECKING:
+    from fedtune.sweep.progress import Progress
+    from fedtune.tracking.writer import Writer
 
 
 @dataclass(frozen=True)
@@ -62,33 +64,28 @@ class Launch:
                 if self.todo:
                     with self.progress:
                         runner(self)
-            except KeyboardInterrupt:
+            except BaseException:
                 for trial in self.todo:
                     if not self._ended(trial):
                         self._track(trial, "KILLED")
+                self._flush()
                 raise
-            finally:
-                complete = self._complete()
-        return complete
+            return self._complete()
 
     def release(self, trial: Trial) -> Trial | None:
         """The trial with its target set, or None while its baseline has not ended.
 
-        Where the baseline is not above chance no target can be set, and the trial runs its budget.
+        Where the baseline is not above chance there is no target; the trial runs its budget.
         """
         if trial.config.clients == 1 or trial.own_target is not None:
             return trial
         baseline = baseline_result(self.store, trial, self.plan.baseline_of(trial))
         if baseline is None:
             return None
-        target = baseline.target(trial.config.target_fraction)
-        change: dict[str, Any] = (
-            {"stop": "budget-then-target"} if target is None else {"target_accuracy": target}
-        )
-        released = Trial(**{**vars(trial), "config": trial.config.replace(**change)})
-        if self.writer:
-            self.writer.trials[trial.trial_id] = released
-        return released
+        target = baseline.target(trial.config.target_fraction).accuracy
+        if target is None:
+            return trial
+        return replace(trial, config=trial.config.replace(target_accuracy=target))
 
     def doomed(self, trial: Trial) -> str | None:
         """Why the trial will never be released, now that its baseline has ended; else None."""
@@ -145,17 +142,22 @@ class Launch:
             self.writer.update(trial.trial_id, status)
 
     def _complete(self) -> Report:
-        reasons = {
-            trial.trial_id: self.doomed(trial) for trial in self.todo if trial.config.clients > 1
-        }
-        waiting = {trial_id: reason for trial_id, reason in reasons.items() if reason}
-        not_tracked: Mapping[str, str] = {}
+        waiting: dict[str, str] = {}
+        for trial in self.todo:
+            reason = self.doomed(trial) if trial.config.clients > 1 else None
+            if reason:
+                waiting[trial.trial_id] = reason
+            elif trial.trial_id not in self.failed and not self._ended(trial):
+                self.fail(trial.trial_id, "it did not come to its end, and nothing said why")
         if self.writer:
             for trial_id in waiting:
                 self.writer.set_outcome(trial_id, "waiting")
-            not_tracked = self.writer.flush()
+        not_tracked = self._flush()
         results = tuple(self.result(trial) for trial in self.plan.trials)
         return Report(results, dict(self.failed), waiting, not_tracked)
+
+    def _flush(self) -> Mapping[str, str]:
+        return self.writer.flush() if self.writer else {}
 
     @contextmanager
     def _held(self) -> Iterator[None]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import traceback
+from functools import partial
 
 from fedtune.federated.local import Diverged
 from fedtune.sweep.launch import Launch
 from fedtune.trial.folder import TrialFolder
-from fedtune.trial.simulation import run_trial
+from fedtune.trial.results import target_of
+from fedtune.trial.simulation import note_failure, run_trial
+from fedtune.trial.stopping import Target
 
 
 def run_here(launch: Launch) -> None:
@@ -18,8 +20,9 @@ def run_here(launch: Launch) -> None:
             continue  # its baseline failed or diverged
         launch.started(trial)
         folder = TrialFolder(launch.store, trial.trial_id)
+        target = target_of(launch.store, trial)
         try:
-            for record in run_trial(trial, folder, lambda own=trial.own_target: own):  # type: ignore[misc]
+            for record in run_trial(trial, folder, partial(_same, target)):
                 launch.round_done(trial.trial_id, record)
         except Diverged:
             pass  # a result: the folder says where
@@ -29,8 +32,5 @@ def run_here(launch: Launch) -> None:
         launch.ended(trial.trial_id)
 
 
-def note_failure(folder: TrialFolder, error: Exception) -> str:
-    """Keep the traceback in the trial's folder and return a line that says what and where."""
-    path = folder.note_failure("".join(traceback.format_exception(error)))
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first} (see {path})"
+def _same(target: Target) -> Target:
+    return target

@@ -9,11 +9,12 @@ from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from fedtune.sweep.plan import Plan
 from fedtune.tracking.names import run_name
-from fedtune.trial.prepare import Trial
+from fedtune.trial.identity import Trial
 from fedtune.trial.results import Result
 
 
@@ -80,12 +81,12 @@ class _Rows:
         row = self.rows[trial.trial_id]
         row.trial, row.state, row.target = trial, "runs", trial.own_target
         if last is not None:
-            row.round_num, row.accuracy = last["round"], last.get("test/accuracy")
+            row.round_num, row.accuracy = last["round"], last.get(trial.stop_rule.metric)
 
     def round_done(self, trial_id: str, record: Mapping[str, Any]) -> None:
         row = self.rows[trial_id]
         row.round_num = record["round"]
-        row.accuracy = record.get("test/accuracy", row.accuracy)
+        row.accuracy = record.get(row.trial.stop_rule.metric, row.accuracy)
         if record["round"]:
             seconds = record["time/round_s"] + record.get("time/eval_s", 0.0)
             row.round_times.append(seconds)
@@ -96,7 +97,9 @@ class _Rows:
         summary = result.summary
         if summary is not None:
             row.round_num = result.records[-1]["round"]
-            row.accuracy, row.target = summary.final_accuracy, summary.target_accuracy
+            metric = result.trial.stop_rule.metric
+            row.accuracy = result.records[-1].get(metric, row.accuracy)
+            row.target = summary.target_accuracy
             row.state = summary.outcome or "done"
             if row.state == "baseline":
                 row.state, row.target = "done", None
@@ -123,8 +126,9 @@ class Lines(_Rows):
         super().round_done(trial_id, record)
         row = self.rows[trial_id]
         parts = [f"round {row.round_num}/{row.limit}"]
-        if "test/accuracy" in record:
-            parts.append(f"accuracy {record['test/accuracy']:.3f}")
+        metric = row.trial.stop_rule.metric
+        if metric in record:
+            parts.append(f"accuracy {record[metric]:.3f}")
         if "train/loss" in record:
             parts.append(f"loss {record['train/loss']:.3f}")
         if row.time_left():
@@ -141,7 +145,8 @@ class Lines(_Rows):
         self._line(trial_id, f"failed: {reason}")
 
     def _line(self, trial_id: str, text: str) -> None:
-        self.console.print(f"{self.names[trial_id]}: {text}", soft_wrap=True, highlight=False)
+        line = f"{self.names[trial_id]}: {text}"
+        self.console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 class Screen(_Rows):
@@ -173,12 +178,12 @@ class Screen(_Rows):
         rows = sorted(self.rows.items(), key=lambda item: item[1].state != "runs")
         for trial_id, row in rows[:height]:
             table.add_row(
-                self.names[trial_id],
+                escape(self.names[trial_id]),
                 "" if row.round_num is None else f"{row.round_num}/{row.limit}",
                 number(row.accuracy),
                 number(row.target),
                 row.time_left(),
-                row.state,
+                escape(row.state),
             )
         if len(rows) > height:
             table.caption = f"and {len(rows) - height} more (`fedtune status` shows all)"

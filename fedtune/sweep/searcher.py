@@ -8,12 +8,12 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from fedtune.config import TrialConfig
 from fedtune.sweep.launch import Launch
 from fedtune.sweep.plan import make_plan
 from fedtune.sweep.progress import Silent
+from fedtune.sweep.space import trial_space
 from fedtune.sweep.sweepfile import SweepSpec
-from fedtune.trial.prepare import Trial
+from fedtune.trial.identity import Trial
 
 
 class BaselineFirstSearcher(Searcher):
@@ -38,8 +38,9 @@ class BaselineFirstSearcher(Searcher):
         *,
         store: str | Path = "trials",
     ):
-        plan = make_plan(SweepSpec("tune", axes, settings or {}))
-        self._begin(Launch(plan, Path(store).absolute(), Silent(), None))
+        where = Path(store).absolute()
+        plan = make_plan(SweepSpec("tune", axes, settings or {}), where)
+        self._begin(Launch(plan, where, Silent(), None))
 
     @classmethod
     def of_launch(cls, launch: Launch) -> BaselineFirstSearcher:
@@ -66,6 +67,8 @@ class BaselineFirstSearcher(Searcher):
                 del self._waiting[position]
                 self._running[trial_id] = trial
                 return trial_space(trial, self._launch.store)
+        if not self._running:  # nobody is left who could change that
+            self._waiting = []
         self._waiting = [trial for trial in self._waiting if not self._launch.doomed(trial)]
         self._may_be_ready = not self._waiting
         return None if self._waiting else Searcher.FINISHED
@@ -88,25 +91,3 @@ class BaselineFirstSearcher(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles the searcher into a file that fedtune never reads again.
         return {"num_trials": self.num_trials}
-
-
-def trial_space(trial: Trial, store: Path) -> dict[str, Any]:
-    """A prepared trial as a Tune configuration: its fields, and where things are."""
-    return trial.to_dict() | {"store": str(store)}
-
-
-def trial_of_space(space: Mapping[str, Any]) -> Trial | TrialConfig:
-    """The trial that a Tune configuration means: prepared already, or as a user wrote it."""
-    own = {key: value for key, value in space.items() if key != "store"}
-    if (
-        set(own) >= set(Trial.__dataclass_fields__) - {"config"}
-        and Path(own["tokens_dir"]).is_dir()
-    ):
-        return Trial.from_dict(own)
-    return TrialConfig(
-        **{
-            k: v
-            for k, v in own.items()
-            if k in TrialConfig.model_fields or k not in Trial.__dataclass_fields__
-        }
-    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedtune.config import BadInput, Fault
@@ -20,7 +21,9 @@ from fedtune.sweep.sweepfile import SweepSpec
 from fedtune.tracking.names import run_name
 from fedtune.tracking.projection import Projection, resolve_uri
 from fedtune.tracking.writer import Writer
-from fedtune.trial.prepare import Trial, available_cores, data_facts
+from fedtune.trial.identity import Trial
+from fedtune.trial.prepare import available_cores, data_facts
+from fedtune.trial.results import Result
 
 
 @dataclass(frozen=True)
@@ -37,50 +40,62 @@ class Options:
 def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     """Plan, run and close a sweep; the exit code. Raises BadInput before anything has started.
 
-    A KeyboardInterrupt ends in 130 with everything that is complete kept, and the command that
-    resumes is printed.
+    A KeyboardInterrupt goes through, with everything that is complete kept.
     """
-    plan = make_plan(spec, progress=console.is_terminal)
+    store, uri = check_store(options.store), resolve_uri(options.tracking_uri)
+    plan = make_plan(spec, store, progress=console.is_terminal)
     if options.address is None:
         _check_threads(plan)
     print_plan(plan, spec, console)
-    launch_store = options.store.absolute()
-    uri = resolve_uri(options.tracking_uri)
     progress: Progress = Screen(plan, console) if console.is_terminal else Lines(plan, console)
-    writer = Writer(lambda: Projection(uri, plan.name, plan.axes), launch_store, plan.by_id())
-    launch = Launch(plan, launch_store, progress, writer)
+    writer = Writer(lambda: Projection(uri, plan.name, plan.axes), store, plan.by_id())
+    launch = Launch(plan, store, progress, writer)
     if launch.todo:
         _print_expectation(plan, launch, options, console)
     else:
         console.print("Every trial has all its rounds already; nothing to run.")
-    if launch.todo and options.use_ray:
-        console.print("Starting Ray …")
     try:
-        report = launch.run(_runner(options))
+        report = _run(launch, options, console)
     except KeyboardInterrupt:
-        _conclude(writer, "KILLED", "", "", console)
-        console.print(
-            "\nInterrupted. Every complete round is kept; the same command goes on from there:\n"
-            f"  {shlex.join(['fedtune', *sys.argv[1:]])}",
-            soft_wrap=True,
-        )
-        return 130
+        _conclude(writer, "KILLED", console)
+        raise
     print_closing(plan, report, console)
     header, body = closing.rows(plan, report)
     said = closing.sentence(plan, report)
     markdown = closing.as_markdown(header, body) + (f"\n\n{said}" if said else "")
     status = "FAILED" if report.failed or report.waiting else "FINISHED"
-    models = plan.trials if options.log_model else ()
-    tracked = _conclude(
-        writer, status, markdown, closing.as_csv(header, body), console, models, launch_store
-    )
+    results = report.results if options.log_model else ()
+    table = (markdown, closing.as_csv(header, body))
+    tracked = _conclude(writer, status, console, table, results, store)
     return report.exit_code or (0 if tracked else 1)
 
 
-def dry_run(spec: SweepSpec, console: Console, *, here: bool = True) -> None:
-    """Print what a sweep would run and cost, ``here`` or on a cluster. Runs a short calibration."""
-    plan = make_plan(spec, progress=console.is_terminal)
-    if here:
+def _run(launch: Launch, options: Options, console: Console) -> Report:
+    if not launch.todo or not options.use_ray:
+        from fedtune.sweep.local import run_here
+
+        return launch.run(run_here)
+    console.print("Starting Ray …")
+    from fedtune.sweep.tuner import check_resources, ray_cluster, run_with_ray
+
+    with ray_cluster(options.address):
+        check_resources(launch)
+        return launch.run(run_with_ray)
+
+
+def check_store(store: Path) -> Path:
+    """The absolute path of the store; BadInput where nothing could be written to it."""
+    store = store.expanduser().absolute()
+    nearest = next(path for path in (store, *store.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise BadInput.of("store", str(store), f"{nearest} is no folder that can be written to")
+    return store
+
+
+def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
+    """Print what a sweep would run and cost. Runs nothing but a short calibration."""
+    plan = make_plan(spec, options.store.absolute(), progress=console.is_terminal)
+    if options.address is None:
         _check_threads(plan)
     print_plan(plan, spec, console)
     rates = estimate.calibrate(plan.trials)
@@ -99,7 +114,7 @@ def dry_run(spec: SweepSpec, console: Console, *, here: bool = True) -> None:
             f"{most}{cost.steps:,}",
             f"{most}{_size(cost.traffic_bytes)}" if cost.traffic_bytes else "0",
             _size(cost.memory_bytes),
-            f"{most}{duration(cost.seconds or 0)}",
+            f"{most}{duration(cost.seconds)}",
         )
     console.print(table)
     total = estimate.wall_time(plan.trials, costs)
@@ -126,9 +141,9 @@ def print_plan(plan: Plan, spec: SweepSpec, console: Console) -> None:
         highlight=False,
     )
     for line in dict.fromkeys(_describe(plan)):
-        console.print(f"  {line}", soft_wrap=True, highlight=False)
+        console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
     for line in warnings_of(plan, spec):
-        console.print(f"[yellow]warning:[/] {line}", soft_wrap=True, highlight=False)
+        console.print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=True, highlight=False)
 
 
 def _describe(plan: Plan) -> list[str]:
@@ -138,7 +153,8 @@ def _describe(plan: Plan) -> list[str]:
         lines.append(
             f"{config.dataset}: {facts['data/train_examples']:,} training and "
             f"{facts['data/test_examples']:,} test texts, {facts['data/num_classes']} classes, "
-            f"chance {facts['summary/chance']:.3f}"
+            f"chance {facts['summary/chance']:.3f} (columns {config.text_column}, "
+            f"{config.label_column})"
         )
         lines.append(
             f"{config.model}: {facts['model/layers']} layers, learning_rate "
@@ -157,26 +173,12 @@ def _print_expectation(plan: Plan, launch: Launch, options: Options, console: Co
         console.print(f"At most about {expected} of computing on this machine.", highlight=False)
 
 
-def _runner(options: Options) -> Callable[[Launch], None]:
-    if not options.use_ray:
-        from fedtune.sweep.local import run_here
-
-        return run_here
-
-    def run(launch: Launch) -> None:
-        from fedtune.sweep.tuner import run_with_ray
-
-        run_with_ray(launch, options.address)
-
-    return run
-
-
 def print_closing(plan: Plan, report: Report, console: Console) -> None:
     """The closing table, what it shows, and what went wrong."""
     console.print(closing.as_table(*closing.rows(plan, report)))
     said = closing.sentence(plan, report)
     if said:
-        console.print(said, soft_wrap=True, highlight=False)
+        console.print(escape(said), soft_wrap=True, highlight=False)
     by_id = plan.by_id()
     for trial_id, reason in report.failed.items():
         _problem(console, f"{_short(by_id, trial_id)} failed: {reason}")
@@ -191,10 +193,9 @@ def print_closing(plan: Plan, report: Report, console: Console) -> None:
 def _conclude(
     writer: Writer,
     status: str,
-    markdown: str,
-    csv: str,
     console: Console,
-    models: Sequence[Trial] = (),
+    table: tuple[str, str] = ("", ""),
+    models: Sequence[Result] = (),
     store: Path = Path(),
 ) -> bool:
     """End the sweep's run in MLflow and say where the curves are; False where MLflow refused."""
@@ -203,12 +204,13 @@ def _conclude(
         return True  # nothing reached MLflow, and the report says so
     from mlflow.exceptions import MlflowException
 
-    try:
-        for trial in models:
-            from fedtune.tracking.model_logging import log_final_model
+    from fedtune.tracking.model_logging import log_final_model
 
-            log_final_model(projection, store, trial)
-        projection.close_sweep(status, markdown, csv)
+    try:
+        for result in models:
+            if result.ended:
+                log_final_model(projection, store, result)
+        projection.close_sweep(status, *table)
     except (MlflowException, OSError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         _problem(console, f"the sweep's run in MLflow is not complete ({reason}); `fedtune sync`")
@@ -235,7 +237,7 @@ def _short(by_id: Mapping[str, Trial], trial_id: str) -> str:
 
 
 def _problem(console: Console, text: str) -> None:
-    console.print(f"[red]problem:[/] {text}", soft_wrap=True, highlight=False)
+    console.print(f"[red]problem:[/] {escape(text)}", soft_wrap=True, highlight=False)
 
 
 def _size(num_bytes: float) -> str:

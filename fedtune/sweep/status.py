@@ -41,19 +41,23 @@ def sync_store(store: Path, sweep: str | None, uri: str | None, console: Console
             added = _sync(store, plan, resolve_uri(uri))
             console.print(f"{plan.name}: {added} rounds added", highlight=False)
     except (MlflowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         console.print(f"[red]problem:[/] MLflow refused ({reason}); run `fedtune sync` again later")
         return 1
     return 0
 
 
 def _sync(store: Path, plan: Plan, uri: str) -> int:
-    projection = Projection(uri, plan.name, plan.axes)
+    projection = Projection(uri, plan.name, plan.axes, inherit=False)
     projection.open_sweep()
     report, added = _report(store, plan), 0
     for result in report.results:
         if result.records:
             added += projection.project(result, "FINISHED" if result.ended else "KILLED")
+        if result.trial.trial_id in report.failed:
+            projection.set_outcome(result.trial, "failed")
+        elif result.trial.trial_id in report.waiting:
+            projection.set_outcome(result.trial, "waiting")
     header, body = closing.rows(plan, report)
     said = closing.sentence(plan, report)
     table = closing.as_markdown(header, body) + (f"\n\n{said}" if said else "")
@@ -64,9 +68,9 @@ def _sync(store: Path, plan: Plan, uri: str) -> int:
 def _report(store: Path, plan: Plan) -> Report:
     results = tuple(read_result(store, t, plan.baseline_of(t)) for t in plan.trials)
     failed = {
-        trial.trial_id: str(TrialFolder(store, trial.trial_id).failure)
-        for trial in plan.trials
-        if TrialFolder(store, trial.trial_id).failure.is_file()
+        result.trial.trial_id: str(TrialFolder(store, result.trial.trial_id).failure)
+        for result in results
+        if not result.ended and TrialFolder(store, result.trial.trial_id).failure.is_file()
     }
     stuck = failed.keys() | {r.trial.trial_id for r in results if r.diverged}
     waiting = {

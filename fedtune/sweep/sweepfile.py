@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,20 @@ class SweepSpec:
     set: Mapping[str, Any] = field(default_factory=dict)
     overrides: Sequence[Override] = ()
     command_line: Mapping[str, Any] = field(default_factory=dict)
+    command_axes: frozenset[str] = frozenset()
+    grows: bool = False  # later launches under this name add to it
 
     def with_command_line(
         self, values: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]
     ) -> SweepSpec:
         """The same grid with settings from the command line, which beat everything in the file."""
         kept = {name: axis for name, axis in self.axes.items() if name not in values}
-        return SweepSpec(self.name, {**kept, **axes}, self.set, self.overrides, dict(values))
+        return replace(
+            self,
+            axes={**kept, **axes},
+            command_line=dict(values),
+            command_axes=frozenset(axes),
+        )
 
     def configs(self) -> list[TrialConfig]:
         """Every trial of the grid once, in the order of the axes. Raises BadInput."""
@@ -72,7 +79,7 @@ class SweepSpec:
         for override in self.overrides:
             if all(values.get(key) == wanted for key, wanted in override.when.items()):
                 values |= override.set
-        return {**values, **self.command_line}
+        return {**values, **self.command_line, **{name: point[name] for name in self.command_axes}}
 
     def unused_overrides(self) -> list[str]:
         """A line for every override that matches no trial of the grid."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fedtune.federated.local import Diverged
-from fedtune.sweep.local import note_failure
-from fedtune.sweep.searcher import trial_of_space
+from fedtune.sweep.space import trial_of_space
 from fedtune.trial.folder import TrialFolder
-from fedtune.trial.prepare import Trial, prepare
-from fedtune.trial.results import baseline_result
-from fedtune.trial.simulation import run_trial
+from fedtune.trial.identity import Trial
+from fedtune.trial.prepare import prepare
+from fedtune.trial.results import target_of
+from fedtune.trial.simulation import note_failure, run_trial
 
 #: Keys of a report beside a round's record. (`trial_id` is Tune's own.)
 TRIAL_ID, DIVERGED, FAILED = "fedtune_trial_id", "diverged", "failed"
@@ -37,7 +37,7 @@ def trainable(config: Mapping[str, Any]) -> None:
     label = {TRIAL_ID: trial.trial_id}
     last: dict[str, Any] = {}
     try:
-        for record in run_trial(trial, folder, lambda: _target(trial, store)):
+        for record in run_trial(trial, folder, lambda: target_of(store, trial)):
             last = record
             tune.report(label | record)
     except Diverged:
@@ -77,10 +77,3 @@ def _assigned_cpus() -> int:
 
     cpus: float = ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0)
     return max(int(cpus), 1)
-
-
-def _target(trial: Trial, store: Path) -> float | None:
-    if trial.own_target is not None or trial.config.clients == 1:
-        return trial.own_target
-    baseline = baseline_result(store, trial)
-    return baseline.target(trial.config.target_fraction) if baseline else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 # Before Ray is imported: it reads these once.
@@ -29,7 +30,8 @@ from fedtune.sweep.launch import Launch  # noqa: E402
 from fedtune.sweep.searcher import BaselineFirstSearcher  # noqa: E402
 from fedtune.sweep.trainable import DIVERGED, FAILED, TRIAL_ID, launch_trainable  # noqa: E402
 from fedtune.trial.folder import TrialFolder  # noqa: E402
-from fedtune.trial.prepare import Trial, available_cores  # noqa: E402
+from fedtune.trial.identity import Trial  # noqa: E402
+from fedtune.trial.prepare import available_cores  # noqa: E402
 
 #: How often a trial whose worker died is started again. It goes on after its last committed round.
 WORKER_RETRIES = 2
@@ -71,54 +73,63 @@ class LaunchCallback(tune.Callback):
         return {}  # Tune pickles it into a file that fedtune never reads again
 
 
-def run_with_ray(launch: Launch, address: str | None = None) -> None:
-    """Run the launch's trials as one Tune experiment on a local Ray, or on the cluster at
-    ``address``.
-
-    The experiment lives in a temporary folder: trials resume from their own folders, so nothing of
-    Tune's is ever read again (and nothing is ever unpickled).
-    """
+@contextmanager
+def ray_cluster(address: str | None) -> Iterator[None]:
+    """A local Ray of its own, or the cluster at ``address``; BadInput where there is none."""
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    own = not ray.is_initialized()
-    if own:
+    if ray.is_initialized():  # somebody's notebook; it is theirs to end
+        yield
+        return
+    try:
         ray.init(
-            address=address,
+            address=address or "local",
             num_cpus=None if address else available_cores(),
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
         )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BadInput.of("address", address, f"no Ray could be reached there: {reason}") from None
     try:
-        _check_resources(launch)
-        searcher = BaselineFirstSearcher.of_launch(launch)
-        with tempfile.TemporaryDirectory(prefix="fedtune-") as folder:
-            tune.Tuner(
-                tune.with_resources(launch_trainable, _resources),
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher,
-                    num_samples=searcher.num_trials,
-                    reuse_actors=True,  # saves 3 s of imports per trial
-                    trial_dirname_creator=lambda trial: str(trial.trial_id),
-                ),
-                run_config=tune.RunConfig(
-                    name="launch",
-                    storage_path=folder,
-                    verbose=0,
-                    callbacks=[LaunchCallback(launch)],
-                    failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
-                ),
-            ).fit()
+        yield
     finally:
-        if own:
-            ray.shutdown()
+        ray.shutdown()
+
+
+def run_with_ray(launch: Launch) -> None:
+    """Run the launch's trials as one Tune experiment.
+
+    The experiment lives in a temporary folder: trials resume from their own folders, so nothing of
+    Tune's is ever read again (and nothing is ever unpickled).
+    """
+    searcher = BaselineFirstSearcher.of_launch(launch)
+    with tempfile.TemporaryDirectory(prefix="fedtune-") as folder:
+        tune.Tuner(
+            tune.with_resources(launch_trainable, _resources),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=searcher.num_trials,
+                reuse_actors=True,  # saves 3 s of imports per trial
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="launch",
+                storage_path=folder,
+                verbose=0,
+                callbacks=[LaunchCallback(launch)],
+                failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
+            ),
+        ).fit()
 
 
 def _resources(space: Mapping[str, Any]) -> dict[str, float]:
-    on_gpu = str(space["device"]).startswith("cuda")
+    # A device with a number is the user's own choice; Ray would hide all but one, and renumber it.
+    on_gpu = space["device"] == "cuda"
     return {"cpu": float(space["threads"]), "gpu": 1.0 if on_gpu else 0.0}
 
 
-def _check_resources(launch: Launch) -> None:
+def check_resources(launch: Launch) -> None:
     """Raise BadInput where no machine of the cluster could ever run a trial; Tune would wait."""
     largest: dict[str, float] = {}
     for node in ray.nodes():

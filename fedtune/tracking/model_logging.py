@@ -9,20 +9,22 @@ from pathlib import Path
 
 from fedtune.tracking.projection import Projection
 from fedtune.trial.folder import TrialFolder
-from fedtune.trial.prepare import Trial
+from fedtune.trial.results import Result
 
 #: The artifact's name in the trial's run: ``mlflow models serve -m runs:/<run id>/model``.
 MODEL = "model"
 
 
-def log_final_model(projection: Projection, store: Path, trial: Trial) -> None:
+def log_final_model(projection: Projection, store: Path, result: Result) -> None:
     """Log the model after the trial's last round to its run, unless that one is there already.
+
+    Nothing is logged where the log is longer than what was asked for: the checkpoint is of its end.
 
     Served, it takes texts and answers with a label and a score each.
     """
-    folder, run_id = TrialFolder(store, trial.trial_id), projection.run_id(trial.trial_id)
-    records = folder.records()
-    if run_id is None or not records or not folder.checkpoint.exists():
+    trial_id, records = result.trial.trial_id, result.records
+    folder, run_id = TrialFolder(store, trial_id), projection.run_id(trial_id)
+    if run_id is None or not folder.checkpoint.exists() or len(records) != len(folder.records()):
         return
     digest = records[-1]["params_digest"]
     known = projection.client.get_run(run_id).data.tags.get("fedtune.logged_model")

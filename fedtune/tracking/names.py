@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from fedtune.config import FIELDS, UNHASHED
-from fedtune.trial.prepare import ENGINE, Trial
+from fedtune.trial.identity import ENGINE, Trial
 
 EXPERIMENT = "fedtune"
 

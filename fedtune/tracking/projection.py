@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 
-from fedtune import __version__
+from fedtune.config import BadInput
+from fedtune.provenance import git_commit
 from fedtune.tracking import names
-from fedtune.trial.prepare import Trial
+from fedtune.trial.identity import Trial
 from fedtune.trial.results import Result
 from fedtune.trial.stopping import Outcome
 
@@ -39,11 +39,14 @@ _RUNS_IN_URL = 24
 class Projection:
     """One sweep in MLflow: its run, and a run per trial beneath it. Needs one writer at a time."""
 
-    def __init__(self, tracking_uri: str, sweep: str, axes: Sequence[str] = ()):
+    def __init__(
+        self, tracking_uri: str, sweep: str, axes: Sequence[str] = (), *, inherit: bool = True
+    ):
         self.uri, self.sweep, self.axes = tracking_uri, sweep, axes
         for noisy in ("mlflow.store.db", "alembic"):  # they tell of every table that they make
             logging.getLogger(noisy).setLevel(logging.WARNING)
         self.client = MlflowClient(tracking_uri)
+        self._inherited = self._inherited_run() if inherit else None
         self.experiment_id = self._experiment()
         self.parent_id = ""
         self._runs: dict[str, str] = {}
@@ -64,11 +67,10 @@ class Projection:
         Under ``mlflow run`` it is the run that MLflow made (``MLFLOW_RUN_ID``); else the newest one
         of this sweep is opened again, so that launching again to resume does not add another.
         """
-        inherited = os.environ.get("MLFLOW_RUN_ID")
         own = {names.KIND: "sweep", names.SWEEP: self.sweep, names.GIT_COMMIT: git_commit()}
-        found = None if inherited else self._find(f"tags.`{names.KIND}` = 'sweep'")
-        if inherited:
-            self.parent_id = inherited
+        found = None if self._inherited else self._find(f"tags.`{names.KIND}` = 'sweep'")
+        if self._inherited:
+            self.parent_id = self._inherited.info.run_id
         elif found:
             self.parent_id = found.info.run_id
             self.client.update_run(self.parent_id, status="RUNNING")
@@ -83,12 +85,12 @@ class Projection:
 
         Raises MlflowException where MLflow cannot be reached.
         """
-        links = " · ".join(f"[{what}]({url})" for what, url in self.urls().items())
-        self.client.set_tag(self.parent_id, names.NOTE, f"{table}\n\nCurves: {links}\n")
         if table:
+            links = " · ".join(f"[{what}]({url})" for what, url in self.urls().items())
+            self.client.set_tag(self.parent_id, names.NOTE, f"{table}\n\nCurves: {links}\n")
             self.client.log_text(self.parent_id, table + "\n", "table.md")
             self.client.log_text(self.parent_id, csv, "table.csv")
-        if "MLFLOW_RUN_ID" not in os.environ:  # else `mlflow run` ends it
+        if not self._inherited:  # else `mlflow run` ends it
             self.client.set_terminated(self.parent_id, status)
 
     def project(self, result: Result, status: str = "RUNNING") -> int:
@@ -97,21 +99,26 @@ class Projection:
         ``status`` is MLflow's. Raises MlflowException where MLflow cannot be reached.
         """
         started_ms = result.begun_ms
-        run_id = self._open_trial(result.trial, started_ms)
+        run_id = self._open_trial(result.trial, started_ms, result.git_commit)
         missing = [r for r in result.records if r["round"] > self._last_step[run_id]]
         times = _times_ms(result.records, started_ms)
-        batch: list[Metric] = []
+        new = self._last_step[run_id] < 0 and bool(result.records)
+        batch = _metrics(_facts(result), started_ms, 0) if new else []
         for record in missing:
             batch += _metrics(record, times[record["round"]], record["round"])
             if len(batch) > _BATCH - 50:
                 self.client.log_batch(run_id, metrics=batch)
                 batch = []
-        if result.records and self._last_step[run_id] < 0:
-            batch += _metrics(result.facts, started_ms, 0)
         if batch:
             self.client.log_batch(run_id, metrics=batch)
         if missing:
             self._last_step[run_id] = missing[-1]["round"]
+        if status != "RUNNING" and self._is_stale(run_id, result):
+            # MLflow cannot take a metric back (rounds to a target that is not reached any more),
+            # but a projection can be made anew.
+            self.client.delete_run(run_id)
+            del self._runs[result.trial.trial_id]
+            return self.project(result, status)
         if status != "RUNNING":
             self._conclude(run_id, result, times, status)
         return len(missing)
@@ -122,11 +129,11 @@ class Projection:
 
     def set_outcome(self, trial: Trial, outcome: Outcome) -> None:
         """Mark a trial that was not brought to its end (``failed``, ``waiting``)."""
-        run_id = self._open_trial(trial, round(1000 * time.time()))
+        run_id = self._open_trial(trial, round(1000 * time.time()), git_commit())
         self._tag(run_id, {names.OUTCOME: outcome})
         self.client.set_terminated(run_id, "FAILED")
 
-    def _open_trial(self, trial: Trial, started_ms: int) -> str:
+    def _open_trial(self, trial: Trial, started_ms: int, commit: str) -> str:
         if trial.trial_id in self._runs:
             return self._runs[trial.trial_id]
         found = self._find(f"tags.`{names.TRIAL_ID}` = '{trial.trial_id}'")
@@ -144,12 +151,14 @@ class Projection:
             last = max((point.step for point in history), default=-1)
             if found.info.status != "RUNNING":
                 self.client.update_run(run_id, status="RUNNING")
+            if names.OUTCOME in found.data.tags:  # not any more: it goes on
+                self.client.delete_tag(run_id, names.OUTCOME)
         if found is None or not found.data.params:  # the launch may have died between the two calls
             values = [Param(key, value) for key, value in names.params(trial).items()]
             self.client.log_batch(run_id, params=values)
         self._tag(
             run_id,
-            names.tags(trial) | {names.PARENT: self.parent_id, names.GIT_COMMIT: git_commit()},
+            names.tags(trial) | {names.PARENT: self.parent_id, names.GIT_COMMIT: commit},
         )
         self._runs[trial.trial_id], self._last_step[run_id] = run_id, last
         return run_id
@@ -158,9 +167,17 @@ class Projection:
         summary = result.summary
         if summary is not None and result.ended:  # a summary on the way would be a second point
             last = result.records[-1]["round"]
-            points = _metrics(summary.metrics(), times[last], last)
             known = self.client.get_run(run_id).data.metrics
-            fresh = [p for p in points if known.get(p.key) != p.value]
+            # MLflow shows the point of the latest step and time; a summary that has changed (with
+            # another target, say) must be that one.
+            step = max(last, self._last_step[run_id])
+            changed = any(key in known for key in summary.metrics())
+            moment = round(1000 * time.time()) if changed else times[last]
+            fresh = [
+                point
+                for point in _metrics(summary.metrics(), moment, step)
+                if known.get(point.key) != point.value
+            ]
             if fresh:
                 self.client.log_batch(run_id, metrics=fresh)
             words = {names.COLLAPSED: str(summary.collapsed).lower()}
@@ -172,6 +189,13 @@ class Projection:
                 )
             self._tag(run_id, words)
         self.client.set_terminated(run_id, status)
+
+    def _is_stale(self, run_id: str, result: Result) -> bool:
+        """Has the run a summary metric that the trial, as it is read now, has not?"""
+        if result.summary is None or not result.ended:
+            return False
+        known = self.client.get_run(run_id).data.metrics
+        return any(k.startswith("summary/") and k not in result.summary.metrics() for k in known)
 
     def _tag(self, run_id: str, values: Mapping[str, str]) -> None:
         self.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in values.items()])
@@ -187,12 +211,18 @@ class Projection:
         )
         return found[0] if found else None
 
+    def _inherited_run(self) -> Run | None:
+        """The run that ``mlflow run`` made for this process, if it is in this tracking store."""
+        run_id = os.environ.get("MLFLOW_RUN_ID")
+        if not run_id or resolve_uri() != self.uri:
+            return None
+        return self.client.get_run(run_id)
+
     def _experiment(self) -> str:
         """The experiment that the environment names, else ``fedtune``."""
+        if self._inherited:
+            return str(self._inherited.info.experiment_id)
         named = os.environ.get("MLFLOW_EXPERIMENT_ID")
-        inherited = os.environ.get("MLFLOW_RUN_ID")
-        if inherited:
-            return str(self.client.get_run(inherited).info.experiment_id)
         if named:
             return named
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", names.EXPERIMENT)
@@ -200,12 +230,33 @@ class Projection:
         return str(known.experiment_id if known else self.client.create_experiment(name))
 
 
+_SCHEMES = {"sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"}
+
+
+def _plugged_in(scheme: str) -> bool:
+    """Has somebody installed a tracking store of this kind? (mysql+pymysql is one of mysql.)"""
+    plugins = entry_points(group="mlflow.tracking_store")
+    return scheme.partition("+")[0] in _SCHEMES or scheme in plugins.names
+
+
 def resolve_uri(asked: str | None = None) -> str:
     """The tracking URI: ``asked``, else ``MLFLOW_TRACKING_URI``, else mlflow.db in this folder.
 
-    Absolute, because trials run in other folders.
+    Absolute, because trials run in other folders. Raises BadInput for a folder: MLflow 3 tracks in
+    databases and servers.
     """
     uri = asked or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    scheme = uri.partition(":")[0] if ":" in uri else ""
+    if scheme in ("", "file") and uri != "databricks":
+        raise BadInput.of(
+            "tracking_uri",
+            uri,
+            "MLflow does not track in folders any more; allowed is a database such as "
+            "sqlite:///mlflow.db or a server such as http://host:5000",
+        )
+    if scheme not in _SCHEMES and not _plugged_in(scheme):
+        allowed = ", ".join(sorted(_SCHEMES))
+        raise BadInput.of("tracking_uri", uri, f"no such kind of store; allowed are {allowed}")
     prefix = "sqlite:///"
     if uri.startswith(prefix) and not uri.startswith("sqlite:////"):
         return f"{prefix}{Path(uri.removeprefix(prefix)).absolute()}"
@@ -217,6 +268,11 @@ def _metrics(values: Mapping[str, Any], timestamp_ms: int, step: int) -> list[Me
     return [Metric(k, float(v), timestamp_ms, step) for k, v in values.items() if "/" in k]
 
 
+def _facts(result: Result) -> dict[str, Any]:
+    """What is tracked once at the start. (Summaries are tracked at the end.)"""
+    return {key: v for key, v in result.facts.items() if not key.startswith("summary/")}
+
+
 def _times_ms(records: Sequence[Mapping[str, Any]], started_ms: int) -> dict[int, int]:
     """When each round was over, by adding up the times in the log."""
     times, elapsed = {}, 0.0
@@ -224,21 +280,3 @@ def _times_ms(records: Sequence[Mapping[str, Any]], started_ms: int) -> dict[int
         elapsed += record.get("time/round_s", 0.0) + record.get("time/eval_s", 0.0)
         times[record["round"]] = started_ms + round(1000 * elapsed)
     return times
-
-
-@lru_cache(maxsize=1)
-def git_commit() -> str:
-    """The commit of the clone that fedtune runs from, or its version where it runs from a wheel."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here)]
-    try:
-        # An environment inside somebody's clone is not part of it: only tracked files count.
-        subprocess.run(
-            [*command, "ls-files", "--error-unmatch", Path(__file__).name],
-            check=True,
-            capture_output=True,
-        )
-        done = subprocess.run([*command, "rev-parse", "HEAD"], check=True, capture_output=True)
-        return done.stdout.decode().strip()
-    except (OSError, subprocess.CalledProcessError):
-        return f"none (version {__version__})"

@@ -10,11 +10,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fedtune.tracking.projection import Projection
-from fedtune.trial.prepare import Trial
+from fedtune.trial.identity import Trial
 from fedtune.trial.results import read_result
 from fedtune.trial.stopping import Outcome
+
+if TYPE_CHECKING:
+    from fedtune.tracking.projection import Projection
 
 #: Seconds before a trial whose projection failed is tried again.
 _RETRY_S = 5.0
@@ -31,52 +34,76 @@ class Writer:
         self._connect, self._store, self.trials = connect, store, dict(trials)
         self._due: dict[str, str] = {}  # trial_id -> MLflow status
         self._outcomes: dict[str, Outcome] = {}
+        self._problems: dict[str, str] = {}
+        self._busy: str | None = None
+        self._attempts = 0
         self._condition = threading.Condition()
         self._closing = False
         self.projection: Projection | None = None
-        self.problem: str | None = None
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
 
     def update(self, trial_id: str, status: str = "RUNNING") -> None:
         """The log of this trial has grown, or (any other MLflow ``status``) has ended."""
         with self._condition:
-            if self._due.get(trial_id, "RUNNING") == "RUNNING":
-                self._due[trial_id] = status
+            self._add(trial_id, status)
             self._condition.notify()
 
     def set_outcome(self, trial_id: str, outcome: Outcome) -> None:
         """This trial was not brought to its end."""
         with self._condition:
             self._outcomes[trial_id] = outcome
-            self._due[trial_id] = "FAILED"
+            self._add(trial_id, "FAILED")
             self._condition.notify()
 
-    def flush(self, timeout_s: float = 60.0) -> dict[str, str]:
-        """Write what is due and stop; the trials (by id) that are not in MLflow, and the reason."""
+    def flush(self, patience_s: float = 60.0) -> dict[str, str]:
+        """Write what is due and stop; the trials (by id) that are not in MLflow, and the reason.
+
+        Gives up when no trial was dealt with for ``patience_s`` seconds.
+        """
         with self._condition:
             self._closing = True
             self._condition.notify()
-        self._thread.join(timeout_s)
-        reason = self.problem or f"MLflow did not answer within {timeout_s:.0f} s"
+        attempts = -1
+        while self._thread.is_alive() and attempts != self._attempts:
+            attempts = self._attempts
+            self._thread.join(patience_s)
+        silence = f"MLflow did not answer within {patience_s:.0f} s"
         with self._condition:
-            return dict.fromkeys(self._due, reason)
+            left = [*self._due, *([self._busy] if self._busy else [])]
+            return {trial_id: self._problems.get(trial_id, silence) for trial_id in left}
+
+    def _add(self, trial_id: str, status: str) -> None:
+        if self._due.get(trial_id, "RUNNING") == "RUNNING":
+            self._due[trial_id] = status
 
     def _work(self) -> None:
         while True:
             with self._condition:
-                if not self._due and not self._closing:
-                    self._condition.wait()
-                due, closing = dict(self._due), self._closing
-            for trial_id, status in due.items():
-                self._attempt(trial_id, status)
+                self._condition.wait_for(lambda: self._due or self._closing)
+                due, closing = list(self._due), self._closing
+            for trial_id in due:
+                self._attempt(trial_id)
             if closing:
                 return
             with self._condition:
-                if self.problem and not self._closing:
-                    self._condition.wait(_RETRY_S)
+                if self._problems:
+                    self._condition.wait_for(lambda: self._closing, _RETRY_S)
 
-    def _attempt(self, trial_id: str, status: str) -> None:
+    def _attempt(self, trial_id: str) -> None:
+        with self._condition:  # taken off first: what comes while it is written is due again
+            status, self._busy = self._due.pop(trial_id), trial_id
+        problem = self._write(trial_id, status)
+        with self._condition:
+            self._busy = None
+            self._attempts += 1
+            self._problems.pop(trial_id, None)
+            if problem is not None:
+                self._problems[trial_id] = problem
+                self._add(trial_id, status)
+
+    def _write(self, trial_id: str, status: str) -> str | None:
+        """Project the trial; what went wrong, if something did."""
         try:
             if self.projection is None:
                 projection = self._connect()
@@ -88,9 +115,6 @@ class Writer:
             if trial_id in self._outcomes:
                 self.projection.set_outcome(result.trial, self._outcomes[trial_id])
         except Exception as error:  # whatever a database, a network or a server can raise
-            self.problem = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"[:300]
-            return
-        with self._condition:
-            self.problem = None
-            if self._due.get(trial_id) == status:
-                del self._due[trial_id]
+            first = (str(error).strip().splitlines() or [""])[0]
+            return f"{type(error).__name__}: {first}"[:300]
+        return None

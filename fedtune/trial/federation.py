@@ -24,7 +24,8 @@ from fedtune.federated.flat import FlatModel, digest
 from fedtune.federated.local import Diverged, train_client
 from fedtune.models.classifier import draw_head, head_names, load_classifier, quiet_transformers
 from fedtune.models.zoo import TOKENIZER_FILES
-from fedtune.trial.prepare import Trial, data_facts, open_examples, recipe_of
+from fedtune.trial.identity import Trial
+from fedtune.trial.prepare import data_facts, open_examples, recipe_of
 
 BYTES_PER_PARAMETER = 4  # fp32, the precision in which parameters travel
 

@@ -23,7 +23,8 @@ from typing import IO, Any
 import yaml
 
 from fedtune.config import Refusal
-from fedtune.trial.prepare import ENGINE, Trial
+from fedtune.provenance import git_commit
+from fedtune.trial.identity import ENGINE, Trial
 from fedtune.trial.stopping import Record
 
 
@@ -64,14 +65,17 @@ class TrialFolder:
     def write_config(self, trial: Trial, facts: Mapping[str, Any]) -> None:
         """Write ``config.yaml``: the resolved configuration, identity and facts, as flat keys.
 
-        ``begun_ms`` (Unix time) stays that of the first writing.
+        ``begun_ms`` (Unix time) and ``git_commit`` stay those of the first writing.
         """
         identity = {
             "trial_id": trial.trial_id,
             "baseline_trial_id": trial.baseline_id,
             "engine": ENGINE,
-            "begun_ms": self.read_config().get("begun_ms", round(1000 * time.time())),
+            "begun_ms": round(1000 * time.time()),
+            "git_commit": git_commit(),
         }
+        begun = self.read_config()
+        identity |= {key: begun[key] for key in ("begun_ms", "git_commit") if key in begun}
         values = trial.to_dict() | identity | dict(facts)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / "config.yaml", yaml.safe_dump(values, sort_keys=False))

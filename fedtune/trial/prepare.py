@@ -2,99 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fedtune.config import FIELDS, UNHASHED, BadInput, Fault, TrialConfig
+from fedtune.config import BadInput, Fault, TrialConfig
 from fedtune.data.sources import default_budget
 from fedtune.data.splits import Examples, select_examples
 from fedtune.data.tokens import Tokens, open_tokens, tokenize
 from fedtune.federated.local import LocalTraining
 from fedtune.models.classifier import architecture_fault, describe
-from fedtune.models.zoo import ModelSource, content_hash, find_model
-from fedtune.trial.stopping import StopRule
-
-#: Part of every trial's identity. Raise it when the same configuration gives other numbers.
-ENGINE = 1
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A trial that can be run: ``config`` has no ``auto`` left, and its inputs have been found.
-
-    ``model_hash`` and ``dataset_hash`` (SHA-256, hex) stand for the initial weights and
-    configuration, and for the tokens and labels used.
-    """
-
-    config: TrialConfig
-    asked_precision: str
-    model_hash: str
-    dataset_hash: str
-    model_dir: str
-    tokens_dir: str
-
-    @property
-    def trial_id(self) -> str:
-        """12 hex digits that name the trial; see :data:`fedtune.config.UNHASHED` for what is left
-        out.
-        """
-        return self._identity(self.config.clients)
-
-    @property
-    def baseline_id(self) -> str:
-        """The ``trial_id`` of the K = 1 trial that is equal in every other field."""
-        return self._identity(1)
-
-    def _identity(self, clients: int) -> str:
-        fields: dict[str, Any] = self.config.model_dump(exclude=set(UNHASHED))
-        fields |= {
-            "clients": clients,
-            "precision": self.asked_precision,
-            "model": self.model_hash,
-            "dataset": self.dataset_hash,
-            "engine": ENGINE,
-        }
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
-
-    @property
-    def stop_rule(self) -> StopRule:
-        config = self.config
-        assert isinstance(config.budget_rounds, int)
-        assert isinstance(config.max_rounds, int)
-        return StopRule(
-            is_baseline=config.clients == 1,
-            budget=config.budget_rounds,
-            cap=config.max_rounds,
-            eval_every=config.eval_every,
-            stop=config.stop,
-            metric=f"{config.stop_on}/accuracy",
-        )
-
-    @property
-    def own_target(self) -> float | None:
-        """The target that the configuration names, if it names one."""
-        target = self.config.target_accuracy
-        return None if target == "none" else target
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, for config.yaml and for crossing process borders; see :meth:`from_dict`."""
-        rest = {key: value for key, value in vars(self).items() if key != "config"}
-        return self.config.model_dump() | rest
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Trial:
-        config = TrialConfig(**{field: values[field] for field in FIELDS})
-        rest = {k: values[k] for k in cls.__dataclass_fields__ if k != "config"}
-        return cls(config=config, **rest)
+from fedtune.models.zoo import PAPER_LEARNING_RATE, ModelSource, content_hash, find_model
+from fedtune.trial.identity import Trial
 
 
 def available_cores() -> int:
@@ -278,7 +202,7 @@ def _data_faults(
 def _settle_rate(config: TrialConfig, model: ModelSource) -> float:
     if config.learning_rate != "auto":
         return float(config.learning_rate)
-    return model.learning_rate if config.client_optimizer == "sgd" else 2.0e-5
+    return model.learning_rate if config.client_optimizer == "sgd" else PAPER_LEARNING_RATE
 
 
 def device_exists(device: str) -> bool:

@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from fedtune.trial.folder import TrialFolder
-from fedtune.trial.prepare import Trial
-from fedtune.trial.stopping import Baseline, Record, Summary, read_baseline, summarize
+from fedtune.trial.identity import Trial
+from fedtune.trial.stopping import (
+    Baseline,
+    Record,
+    Summary,
+    Target,
+    choose_target,
+    read_baseline,
+    summarize,
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class Result:
     diverged: dict[str, int] | None
     ended: bool
     begun_ms: int
+    git_commit: str
 
 
 def stored_trial(store: Path, trial_id: str) -> Trial | None:
@@ -40,23 +49,38 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
     config = folder.read_config()
     facts = {key: value for key, value in config.items() if "/" in key}
     records = list(trial.stop_rule.read(folder.records()))
-    diverged = folder.read_json("diverged.json")
-    begun_ms = config.get("begun_ms", 0)
+    begun_ms, commit = config.get("begun_ms", 0), config.get("git_commit", "")
     against = baseline_result(store, trial, baseline)
-    if not records or "summary/chance" not in facts:
-        return Result(trial, records, facts, None, diverged, False, begun_ms)
-    summary = summarize(
-        records,
-        trial.stop_rule,
-        facts,
-        baseline=against,
-        own_target=trial.own_target,
-        fraction=trial.config.target_fraction,
-        diverged=diverged is not None,
-    )
-    ended = diverged is not None or trial.stop_rule.ended(records, summary.target_accuracy)
-    ended = ended or summary.outcome == "target_undefined"  # its launch let it run the budget
-    return Result(trial, records, facts, summary, diverged, ended, begun_ms)
+    target = choose_target(trial.own_target, against, trial.config.target_fraction)
+    ended = trial.stop_rule.ended(records, target)
+    diverged = None if ended else divergence(folder, trial)
+    summary = None
+    if records and "summary/chance" in facts:
+        summary = summarize(
+            records,
+            trial.stop_rule,
+            facts,
+            baseline=against,
+            own_target=trial.own_target,
+            fraction=trial.config.target_fraction,
+            diverged=diverged is not None,
+        )
+    ended = ended or diverged is not None
+    return Result(trial, records, facts, summary, diverged, ended, begun_ms, commit)
+
+
+def divergence(folder: TrialFolder, trial: Trial) -> dict[str, int] | None:
+    """Where the trial diverged (``round``, ``client_id``), unless that is beyond its last round."""
+    place: dict[str, int] | None = folder.read_json("diverged.json")
+    return place if place and place["round"] <= trial.stop_rule.last else None
+
+
+def target_of(store: Path, trial: Trial) -> Target:
+    """What the trial has to reach, as far as the store knows."""
+    if trial.config.clients == 1:
+        return Target(trial.own_target)
+    baseline = baseline_result(store, trial)
+    return choose_target(trial.own_target, baseline, trial.config.target_fraction)
 
 
 def baseline_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Baseline | None:

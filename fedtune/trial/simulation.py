@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ from fedtune.config import BadInput, TrialConfig
 from fedtune.federated.local import Diverged
 from fedtune.trial.federation import Federation
 from fedtune.trial.folder import DamagedFolder, TrialFolder
-from fedtune.trial.prepare import Trial, device_exists, prepare
+from fedtune.trial.identity import Trial
+from fedtune.trial.prepare import device_exists, prepare
+from fedtune.trial.results import divergence
+from fedtune.trial.stopping import Target
 
 #: Seconds between checkpoints at least. Rounds that are quicker wait, and are committed together.
 CHECKPOINT_EVERY_S = 1.0
 
 #: How long a worker waits for one that was killed and has not let go of the trial yet.
 HANDOVER_S = 30.0
-
-Target = Callable[[], float | None]
 
 
 def simulate(config: TrialConfig, store: str | Path | None = None) -> Iterator[dict[str, Any]]:
@@ -39,10 +41,12 @@ def simulate(config: TrialConfig, store: str | Path | None = None) -> Iterator[d
     """
     trial = prepare(config)
     folder = TrialFolder(Path(store), trial.trial_id) if store is not None else None
-    yield from run_trial(trial, folder, lambda: trial.own_target)
+    yield from run_trial(trial, folder, lambda: Target(trial.own_target))
 
 
-def run_trial(trial: Trial, folder: TrialFolder | None, target: Target) -> Iterator[dict[str, Any]]:
+def run_trial(
+    trial: Trial, folder: TrialFolder | None, target: Callable[[], Target]
+) -> Iterator[dict[str, Any]]:
     """Run a prepared trial to its end; ``target`` is asked after every round.
 
     A target may become known while the trial runs (its baseline finishes meanwhile): the trial then
@@ -54,12 +58,12 @@ def run_trial(trial: Trial, folder: TrialFolder | None, target: Target) -> Itera
         return
     with folder.lock(wait_s=HANDOVER_S):
         folder.failure.unlink(missing_ok=True)
-        trial = _as_begun(trial, folder)
+        trial = as_begun(trial, folder)
         records = folder.recover()
         if records:
             folder.write_config(trial, _facts(folder))  # how long it runs may have changed
         yield from records[: trial.stop_rule.last + 1]  # a longer log is read up to the cap
-        if trial.stop_rule.ended(records, target()) or folder.read_json("diverged.json"):
+        if trial.stop_rule.ended(records, target()) or divergence(folder, trial):
             return
         if records and not folder.checkpoint.exists():
             raise DamagedFolder(
@@ -82,13 +86,15 @@ def _new_rounds(
     federation: Federation,
     records: list[dict[str, Any]],
     folder: TrialFolder | None,
-    target: Target,
+    target: Callable[[], Target],
 ) -> Iterator[dict[str, Any]]:
     rule = federation.trial.stop_rule
     records = list(records)
     pending: list[dict[str, Any]] = []
     committed_at = time.monotonic()
-    while not rule.ended(records, target()):
+    # With rounds pending the trial goes on to the next commit, even if a target has become known
+    # since the last look: otherwise they would be lost.
+    while pending or not rule.ended(records, target()):
         round_num = len(records)
         try:
             record = (
@@ -117,8 +123,11 @@ def _new_rounds(
             pending.clear()
 
 
-def _as_begun(trial: Trial, folder: TrialFolder) -> Trial:
-    """The trial with what ``auto`` became when it was begun: its device, precision and threads."""
+def as_begun(trial: Trial, folder: TrialFolder) -> Trial:
+    """The trial with what ``auto`` became when it was begun: its device, precision and threads.
+
+    Raises BadInput where the device is not there any more.
+    """
     begun = folder.read_config()
     if not begun:
         return trial
@@ -135,3 +144,10 @@ def _as_begun(trial: Trial, folder: TrialFolder) -> Trial:
 
 def _facts(folder: TrialFolder) -> dict[str, Any]:
     return {key: value for key, value in folder.read_config().items() if "/" in key}
+
+
+def note_failure(folder: TrialFolder, error: Exception) -> str:
+    """Keep the traceback in the trial's folder and return a line that says what and where."""
+    path = folder.note_failure("".join(traceback.format_exception(error)))
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first} (see {path})"

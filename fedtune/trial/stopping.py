@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Record = Mapping[str, Any]
 Outcome = Literal[
@@ -19,6 +19,15 @@ Outcome = Literal[
 
 #: An accuracy that is the target in exact arithmetic has met it: 0.8 * 0.9 is a hair above 0.72.
 ROUNDING = 1e-9
+
+
+class Target(NamedTuple):
+    """What a trial has to reach: an accuracy; or nothing yet (None); or, where its baseline is not
+    above chance, nothing at all (``undefined``).
+    """
+
+    accuracy: float | None
+    undefined: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class StopRule:
     stop: str
     metric: str
 
-    def ended(self, records: Sequence[Record], target: float | None) -> bool:
+    def ended(self, records: Sequence[Record], target: Target) -> bool:
         """Does the log hold all the rounds of this trial? False for an empty log."""
         if not records:
             return False
@@ -48,9 +57,11 @@ class StopRule:
             return bool(last >= self.budget)
         if last >= self.cap:
             return True
-        if target is None:
+        if target.undefined:
+            return bool(last >= self.budget)
+        if target.accuracy is None:
             return self.stop != "target" and last >= self.budget
-        met = first_round_at(records, target, self.metric) is not None
+        met = first_round_at(records, target.accuracy, self.metric) is not None
         return met and (self.stop == "target" or last >= self.budget)
 
     def evaluates(self, round_num: int) -> bool:
@@ -92,9 +103,9 @@ class Baseline:
     accuracy: float
     above_chance: bool
 
-    def target(self, fraction: float) -> float | None:
-        """The accuracy that a sibling has to reach; None where the baseline learned nothing."""
-        return fraction * self.accuracy if self.above_chance else None
+    def target(self, fraction: float) -> Target:
+        """What a sibling has to reach: ``fraction`` of this accuracy, if it is above chance."""
+        return Target(fraction * self.accuracy) if self.above_chance else Target(None, True)
 
 
 def read_baseline(
@@ -106,6 +117,18 @@ def read_baseline(
         return None
     counted = facts[f"data/{rule.metric.partition('/')[0]}_examples"]
     return Baseline(accuracy, clearly_above_chance(accuracy, facts["summary/chance"], counted))
+
+
+def choose_target(
+    own_target: float | None, baseline: Baseline | None, fraction: float = 0.9
+) -> Target:
+    """The target of a trial: the user's own, else the fraction of its baseline's accuracy.
+
+    Where there is a baseline and it is not above chance, no K can reach anything.
+    """
+    if baseline is None or (own_target is not None and baseline.above_chance):
+        return Target(own_target)
+    return baseline.target(fraction)
 
 
 @dataclass(frozen=True)
@@ -149,14 +172,15 @@ def summarize(
     ``own_target`` is a target the user set instead of the fraction of the baseline.
     """
     records = rule.read(records)
-    target = own_target or (baseline.target(fraction) if baseline else None)
+    goal = choose_target(own_target, baseline, fraction)
+    target = goal.accuracy
     at_budget = accuracy_at(records, rule.budget, rule.metric)
     first = first_round_at(records, target, rule.metric) if target is not None else None
     tested = [record for record in records if "test/accuracy" in record]
     later = [record["test/accuracy"] for record in tested if record["round"] >= 1]
     chance, num_test = facts["summary/chance"], facts["data/test_examples"]
     return Summary(
-        outcome=_outcome(records, rule, target, baseline, first, diverged),
+        outcome=_outcome(records, rule, goal, first, diverged),
         collapsed=bool(later)
         and not any(clearly_above_chance(accuracy, chance, num_test) for accuracy in later),
         baseline_accuracy=baseline.accuracy if baseline else None,
@@ -176,8 +200,7 @@ def summarize(
 def _outcome(
     records: Sequence[Record],
     rule: StopRule,
-    target: float | None,
-    baseline: Baseline | None,
+    target: Target,
     first: int | None,
     diverged: bool,
 ) -> Outcome | None:
@@ -185,9 +208,10 @@ def _outcome(
         return "diverged"
     if rule.is_baseline:
         return "baseline" if rule.ended(records, target) else None
-    undefined = target is None and baseline is not None and not baseline.above_chance
-    if undefined:
-        return "target_undefined" if records and records[-1]["round"] >= rule.budget else None
-    if target is None or not rule.ended(records, target):
+    if not rule.ended(records, target):
+        return None
+    if target.undefined:
+        return "target_undefined"
+    if target.accuracy is None:
         return None
     return "reached" if first is not None else "not_reached"

@@ -12,7 +12,8 @@ from support import LASTING, LEARNS, call, new_database, toy_run
 from fedtune.sweep.plan import Plan, make_plan
 from fedtune.sweep.sweepfile import SweepSpec
 from fedtune.trial.folder import TrialFolder
-from fedtune.trial.prepare import Trial, data_facts
+from fedtune.trial.identity import Trial
+from fedtune.trial.prepare import data_facts
 
 #: How many rounds the trials of these tests are compared at, and run at the most.
 BUDGET, CAP = 2, 4

@@ -54,10 +54,20 @@ def test_the_longest_trials_start_first_among_the_federated(bert: str) -> None:
     assert [clients for clients, _ in places(make_plan(spec))] == [1, 2, 8, 4]
 
 
-def test_fields_that_make_no_other_trial_make_no_second_run_of_it(bert: str) -> None:
-    plan = make_plan(spec_of(bert, {"clients": [2], "target_fraction": [0.8, 0.9]}))
+def test_an_axis_that_makes_no_other_trial_is_refused(bert: str) -> None:
+    with pytest.raises(BadInput, match=r"^target_fraction=0\.9: .* one and the same trial"):
+        make_plan(spec_of(bert, {"clients": [2], "target_fraction": [0.8, 0.9]}))
 
-    assert len(plan.trials) == len(plan.by_id()) == 2
+
+def test_caps_may_differ_by_clients_but_not_the_length_of_a_shared_baseline(bert: str) -> None:
+    axes = {"clients": [2, 4]}
+    cap = Override({"clients": 4}, {"max_rounds": 9})
+    plan = make_plan(replace(spec_of(bert, axes), overrides=[cap]))
+    assert {t.config.clients: t.config.max_rounds for t in plan.trials}[4] == 9
+
+    budget = Override({"clients": 4}, {"budget_rounds": 1})
+    with pytest.raises(BadInput, match="^budget_rounds=1"):
+        make_plan(replace(spec_of(bert, axes), overrides=[budget]))
 
 
 @pytest.mark.parametrize(("federated", "shared_by"), [(1, 1), (2, 2), (5, 5)])

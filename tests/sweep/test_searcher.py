@@ -80,7 +80,7 @@ def test_siblings_of_a_baseline_at_chance_run_their_budget_without_a_target(
 
     space = searcher.suggest("b")
 
-    assert (space["target_accuracy"], space["stop"]) == ("none", "budget-then-target")
+    assert (space["target_accuracy"], space["stop"]) == ("none", "target")
 
 
 def test_a_target_of_the_users_own_needs_no_baseline(bert: str, tmp_path: Path) -> None:

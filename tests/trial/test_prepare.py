@@ -14,8 +14,10 @@ import pytest
 from quick import files, quick
 
 from fedtune.config import FIELDS, UNHASHED, BadInput, TrialConfig
+from fedtune.trial import identity
 from fedtune.trial import prepare as prepare_module
-from fedtune.trial.prepare import Trial, data_facts, prepare, prepare_all
+from fedtune.trial.identity import Trial
+from fedtune.trial.prepare import data_facts, prepare, prepare_all
 
 #: Another value for every field than a quick trial has.
 OTHER: dict[str, Any] = {
@@ -102,7 +104,7 @@ def test_content_counts_and_not_the_name(field: str, trial: Trial) -> None:
 
 def test_another_engine_makes_other_trials(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     before = trial.trial_id
-    monkeypatch.setattr(prepare_module, "ENGINE", prepare_module.ENGINE + 1)
+    monkeypatch.setattr(identity, "ENGINE", identity.ENGINE + 1)
     assert trial.trial_id != before
 
 
@@ -132,7 +134,7 @@ def test_the_identity_is_the_contracts_hash_of_the_contracts_fields(trial: Trial
         "shuffle": "every_epoch",
         "drop_last": False,
         "precision": "auto",  # as asked
-        "engine": prepare_module.ENGINE,
+        "engine": identity.ENGINE,
     }
     text = json.dumps(fields, sort_keys=True)
     assert trial.trial_id == hashlib.sha256(text.encode()).hexdigest()[:12]

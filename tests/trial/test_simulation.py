@@ -27,6 +27,7 @@ from fedtune.trial.federation import Federation
 from fedtune.trial.folder import DamagedFolder, TrialFolder, TrialInUse
 from fedtune.trial.prepare import prepare
 from fedtune.trial.results import read_result
+from fedtune.trial.stopping import Target
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ def test_a_target_that_becomes_known_while_the_trial_runs_ends_it(bert: str) -> 
     known: list[float] = []
     rounds = []
     trial = prepare(quick(bert, max_rounds=5))
-    for record in simulation.run_trial(trial, None, lambda: known[0] if known else None):
+    for record in simulation.run_trial(trial, None, lambda: Target(known[0] if known else None)):
         rounds.append(record["round"])
         if record["round"] == 2:
             known.append(0.01)

@@ -10,6 +10,7 @@ from fedtune.trial.stopping import (
     Baseline,
     StopRule,
     Summary,
+    Target,
     accuracy_at,
     clearly_above_chance,
     first_round_at,
@@ -98,13 +99,13 @@ BASELINE = rule(is_baseline=True)
 def test_when_a_trial_ends(
     stop_rule: StopRule, accuracies: list[float | None], target: float | None, ended: bool
 ) -> None:
-    assert stop_rule.ended(log(*accuracies), target) is ended
+    assert stop_rule.ended(log(*accuracies), Target(target)) is ended
 
 
 def test_the_target_is_held_against_the_split_that_was_asked_for() -> None:
     validation = rule(metric="validation/accuracy")
-    assert not validation.ended(log(0.5, 0.9), 0.8)
-    assert validation.ended(log(0.5, 0.9, metric="validation/accuracy"), 0.8)
+    assert not validation.ended(log(0.5, 0.9), Target(0.8))
+    assert validation.ended(log(0.5, 0.9, metric="validation/accuracy"), Target(0.8))
 
 
 @pytest.mark.parametrize(
@@ -188,8 +189,8 @@ def test_a_baseline_on_validation_is_judged_by_the_number_of_validation_examples
 
 
 def test_the_target_is_a_fraction_of_the_baseline_and_undefined_without_learning() -> None:
-    assert GOOD.target(0.9) == pytest.approx(0.81)
-    assert Baseline(0.55, above_chance=False).target(0.9) is None
+    assert GOOD.target(0.9).accuracy == pytest.approx(0.81)
+    assert Baseline(0.55, above_chance=False).target(0.9) == Target(None, undefined=True)
 
 
 def summary(
@@ -278,9 +279,9 @@ AT_CHANCE = Baseline(accuracy=0.55, above_chance=False)
             id="own target without a baseline",
         ),
         pytest.param(
-            [0.5, 0.6, 0.85],
+            [0.5, 0.6, 0.85, 0.85, 0.85],
             {"own_target": 0.69, "baseline": AT_CHANCE},
-            {"outcome": "reached", "target_accuracy": 0.69},
+            {"outcome": "target_undefined", "target_accuracy": None, "rounds_to_target": None},
             id="own target beside a baseline at chance",
         ),
         pytest.param(

@@ -1,0 +1,85 @@
+"""What a trial is: its settled configuration, what it is computed from, and its name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedtune.config import FIELDS, UNHASHED, TrialConfig
+from fedtune.trial.stopping import StopRule
+
+#: Part of every trial's identity. Raise it when the same configuration gives other numbers.
+ENGINE = 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that can be run: ``config`` has no ``auto`` left, and its inputs have been found.
+
+    ``model_hash`` and ``dataset_hash`` (SHA-256, hex) stand for the initial weights and
+    configuration, and for the tokens and labels used.
+    """
+
+    config: TrialConfig
+    asked_precision: str
+    model_hash: str
+    dataset_hash: str
+    model_dir: str
+    tokens_dir: str
+
+    @property
+    def trial_id(self) -> str:
+        """12 hex digits that name the trial; see :data:`fedtune.config.UNHASHED` for what is left
+        out.
+        """
+        return self._identity(self.config.clients)
+
+    @property
+    def baseline_id(self) -> str:
+        """The ``trial_id`` of the K = 1 trial that is equal in every other field."""
+        return self._identity(1)
+
+    def _identity(self, clients: int) -> str:
+        fields: dict[str, Any] = self.config.model_dump(exclude=set(UNHASHED))
+        fields |= {
+            "clients": clients,
+            "precision": self.asked_precision,
+            "model": self.model_hash,
+            "dataset": self.dataset_hash,
+            "engine": ENGINE,
+        }
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def stop_rule(self) -> StopRule:
+        config = self.config
+        assert isinstance(config.budget_rounds, int)
+        assert isinstance(config.max_rounds, int)
+        return StopRule(
+            is_baseline=config.clients == 1,
+            budget=config.budget_rounds,
+            cap=config.max_rounds,
+            eval_every=config.eval_every,
+            stop=config.stop,
+            metric=f"{config.stop_on}/accuracy",
+        )
+
+    @property
+    def own_target(self) -> float | None:
+        """The target that the configuration names, if it names one."""
+        target = self.config.target_accuracy
+        return None if target == "none" else target
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for config.yaml and for crossing process borders; see :meth:`from_dict`."""
+        rest = {key: value for key, value in vars(self).items() if key != "config"}
+        return self.config.model_dump() | rest
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Trial:
+        config = TrialConfig(**{field: values[field] for field in FIELDS})
+        rest = {k: values[k] for k in cls.__dataclass_fields__ if k != "config"}
+        return cls(config=config, **rest)
