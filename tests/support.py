@@ -44,8 +44,8 @@ def options(**settings: Any) -> list[str]:
 
 def toy_run(model: str, clients: object = "4", **settings: Any) -> list[str]:
     """The arguments of a `fedtune run` on `toy` that learns, with other ``settings`` if wanted."""
-    values = {"model": model, "dataset": "toy", "clients": clients, **LEARNS, **settings}
-    return ["run", *options(**values)]
+    what = {"name": "bert-toy", "model": model, "dataset": "toy", "clients": clients}
+    return ["run", *options(**what | LEARNS | settings)]
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ def test_mlflow_run_does_the_whole_comparison(bert: str, tmp_path: Path) -> None
         dataset="toy",
         clients=4,
         store=store,
+        name="bert-toy",
         learning_rate=0.05,  # not declared in MLproject, and passed on all the same
         **learns,
     )

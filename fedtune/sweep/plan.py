@@ -175,7 +175,7 @@ def warnings_of(plan: Plan, spec: SweepSpec) -> list[str]:
 
 #: Steps at the model's own rate below which a trial is warned about: a rule of thumb. For the rate
 #: of the paper it is about what its 32 clients on IMDB had taken after 100 rounds (4,800 steps).
-_RECIPE_STEPS = {True: 40, False: 5_000}
+_RECIPE_STEPS = {True: 20, False: 5_000}
 
 
 def _cannot_learn(trial: Trial) -> list[str]:

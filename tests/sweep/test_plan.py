@@ -66,7 +66,7 @@ def test_caps_may_differ_by_clients_but_not_the_length_of_a_shared_baseline(bert
     assert {t.config.clients: t.config.max_rounds for t in plan.trials}[4] == 9
 
     budget = Override({"clients": 4}, {"budget_rounds": 1})
-    with pytest.raises(BadInput, match="^budget_rounds=1"):
+    with pytest.raises(BadInput, match=r"^budget_rounds=1"):
         make_plan(replace(spec_of(bert, axes), overrides=[budget]))
 
 

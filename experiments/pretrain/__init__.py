@@ -1,0 +1,1 @@
+"""How the miniature models were made: texts, vocabulary, teacher's embeddings, training, cards."""
