@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import in_process_of_its_own, trial_configs
+from support import start, trial_configs
 
 from fedtune.trial.identity import Trial
 from fedtune.trial.results import read_result
@@ -15,7 +15,7 @@ from fedtune.trial.results import read_result
 @pytest.mark.timeout(1200)
 def test_the_defaults_learn(tmp_path: Path) -> None:
     asked = ("--model", "mini-bert", "--dataset", "bbc-news", "--clients", "8")
-    done = in_process_of_its_own("run", *asked, folder=tmp_path)
+    done = start("run", *asked, folder=tmp_path).finish(timeout_s=900)
 
     assert done.code == 0, done.everything
     store = tmp_path / "trials"
