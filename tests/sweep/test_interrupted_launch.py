@@ -48,7 +48,7 @@ def test_a_launch_without_ray_that_is_killed_goes_on_after_its_last_round(
     trial_id = wait_for_rounds(launch, store, 1)
     launch.kill()
     before = (store / trial_id / "rounds.jsonl").read_bytes()
-    assert len(before.splitlines()) < 9, "killed too late to prove anything"
+    assert len(before.splitlines()) <= LASTING["budget_rounds"], "killed too late to prove anything"
 
     done = call(*args, folder=tmp_path)
 
@@ -75,17 +75,21 @@ def test_a_launch_that_was_killed_and_interrupted_ends_like_any_other(
 
     # Its driver is killed; the same command goes on, until it is interrupted as by Ctrl-C.
     launch.kill()
-    assert len(log(store / trial_id)) < 9, "killed too late to prove anything"
+    assert len(log(store / trial_id)) <= LASTING["budget_rounds"], (
+        "killed too late to prove anything"
+    )
     launch = start(*args, folder=tmp_path)
     trial_id = wait_for_rounds(launch, store, 4)
     os.killpg(launch.pid, signal.SIGINT)
     done = launch.finish()
     assert done.code == 130, done.everything
     assert "Traceback" not in done.everything
-    assert done.err == ""
+    assert done.err.strip() == ""  # click ends the line that ^C stands in
     resume = done.out.splitlines()[-1].strip()
     assert shlex.split(resume) == ["fedtune", *args]
-    assert len(log(store / trial_id)) < 9, "interrupted too late to prove anything"
+    assert len(log(store / trial_id)) <= LASTING["budget_rounds"], (
+        "interrupted too late to prove anything"
+    )
     client = MlflowClient(uri)
     assert sweep_run(client, "bert-toy").info.status == "KILLED"
 
