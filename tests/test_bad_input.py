@@ -59,6 +59,10 @@ def missing_class(here: Path, bert: Path) -> None:
     csv(here, train=[("rain", "a"), ("snow", "b")] * 8, test=[("soup", "c"), ("rain", "a")])
 
 
+def a_file(here: Path, bert: Path) -> None:
+    (here / "notes.txt").write_text("no folder")
+
+
 def not_safetensors(here: Path, bert: Path) -> None:
     shutil.copytree(bert, here / "pickled")
     (here / "pickled" / "model.safetensors").rename(here / "pickled" / "pytorch_model.bin")
@@ -194,6 +198,23 @@ CASES = [
         "more threads than cores, asked for a dry run",
         [*toy_run("{bert}", threads=TOO_MANY_THREADS), "--dry-run"],
         [[f"threads={TOO_MANY_THREADS}"]],
+    ),
+    # Where things go
+    Case(
+        "store that is a file",
+        [*toy_run("{bert}"), "--store", "{here}/notes.txt"],
+        [["store=", "notes.txt", "no folder that can be written to"]],
+        a_file,
+    ),
+    Case(
+        "tracking in a folder",
+        [*toy_run("{bert}"), "--tracking-uri", "./mlruns"],
+        [["tracking_uri='./mlruns'", "sqlite:///mlflow.db"]],
+    ),
+    Case(
+        "unknown kind of tracking store",
+        [*toy_run("{bert}"), "--tracking-uri", "foo://bar"],
+        [["tracking_uri='foo://bar'", "allowed are"]],
     ),
     # Models and data sets
     run_case(
