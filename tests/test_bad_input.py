@@ -59,10 +59,6 @@ def missing_class(here: Path, bert: Path) -> None:
     csv(here, train=[("rain", "a"), ("snow", "b")] * 8, test=[("soup", "c"), ("rain", "a")])
 
 
-def a_file(here: Path, bert: Path) -> None:
-    (here / "notes.txt").write_text("no folder")
-
-
 def not_safetensors(here: Path, bert: Path) -> None:
     shutil.copytree(bert, here / "pickled")
     (here / "pickled" / "model.safetensors").rename(here / "pickled" / "pytorch_model.bin")
