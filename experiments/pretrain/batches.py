@@ -9,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .vocabulary import CLS, MASK, MAX_LENGTH, NUM_PIECES, PAD, SEP, SPECIAL_PIECES
+from fedtune.data.packing import Packing
+
+from .vocabulary import CLS, MASK, MAX_LENGTH, NUM_PIECES, SEP, SPECIAL_PIECES
 
 TOKENS_PER_BATCH = 8192
-_BUCKET = 4096  # passages sorted by length together: padding costs under 3 %
+_BUCKET = 4096  # passages sorted by length together, so that a batch is of like lengths
 _MASK_SHARE = 0.15
 _FULL_STOP = "."
 
@@ -52,15 +54,15 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's input: all (batch, length) unless said otherwise.
+    """One step's input: texts end to end, `ids` and `types` (tokens,), where they lie in `packing`.
 
     `targets` (batch, 384); `has_target` (batch,), False where two texts were mixed;
-    `order` (batch,), 0 in order and 1 not, or None; `positions` (masked,), flat indices into
-    batch x length, and `labels` (masked,), what stood there.
+    `order` (batch,), 0 in order and 1 not, or None; `positions` (masked,), indices into `ids`, and
+    `labels` (masked,), what stood there.
     """
 
     ids: Tensor
-    mask: Tensor
+    packing: Packing
     types: Tensor
     targets: Tensor
     has_target: Tensor
@@ -72,7 +74,7 @@ class Batch:
 def schedule(
     corpus: Corpus, seed: int, start: int = 0, tokens: int = TOKENS_PER_BATCH
 ) -> Iterator[tuple[int, Ids]]:
-    """Yield (step, rows) without end from `start`: batches of at most `tokens`, padding counted.
+    """Yield (step, rows) without end from `start`: batches of about `tokens`, at most.
 
     Every epoch sees each passage once.
 
@@ -147,18 +149,17 @@ def make(corpus: Corpus, rows: Ids, task: str | None, key: list[int], *, masked:
         passages, firsts, order = _pairs(passages, task, corpus.full_stop, generator)
         if task == "next":
             has_target = order == 0
-    length = max(map(len, passages))
-    ids = np.full((len(rows), length), PAD, dtype=np.int64)
+    ids = np.concatenate(passages)
     types = np.zeros_like(ids)
-    for index, passage in enumerate(passages):
-        ids[index, : len(passage)] = passage
-        if firsts is not None:
-            types[index, firsts[index] : len(passage)] = 1
-    mask = (np.arange(length) < np.array([[len(p)] for p in passages])).astype(np.int64)
+    lengths = np.array([len(passage) for passage in passages])
+    if firsts is not None:
+        starts = np.cumsum(lengths) - lengths
+        for start, first, length in zip(starts, firsts, lengths, strict=True):
+            types[start + first : start + length] = 1
     positions, labels = _mask(ids, generator) if masked else (np.empty(0, np.int64),) * 2
     return Batch(
         ids=torch.from_numpy(ids),
-        mask=torch.from_numpy(mask),
+        packing=Packing(torch.from_numpy(lengths)),
         types=torch.from_numpy(types),
         targets=torch.from_numpy(corpus.targets[rows].astype(np.float32)),
         has_target=torch.from_numpy(has_target),
@@ -173,12 +174,11 @@ def _mask(ids: Ids, generator: np.random.Generator) -> tuple[Ids, Ids]:
 
     Of these 80 % become `[MASK]`, 10 % a random piece and 10 % stay (Devlin et al. 2019, 3.1).
     """
-    flat = ids.reshape(-1)
-    ordinary = np.flatnonzero(flat >= len(SPECIAL_PIECES))
+    ordinary = np.flatnonzero(ids >= len(SPECIAL_PIECES))
     positions = ordinary[generator.random(len(ordinary)) < _MASK_SHARE]
-    labels = flat[positions].copy()
+    labels = ids[positions].copy()
     fate = generator.random(len(positions))
-    flat[positions[fate < 0.8]] = MASK
+    ids[positions[fate < 0.8]] = MASK
     shuffled = positions[fate >= 0.9]
-    flat[shuffled] = generator.integers(len(SPECIAL_PIECES), NUM_PIECES, len(shuffled))
+    ids[shuffled] = generator.integers(len(SPECIAL_PIECES), NUM_PIECES, len(shuffled))
     return positions, labels

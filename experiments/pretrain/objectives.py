@@ -43,19 +43,19 @@ def _terms(student: Student, batch: Batch, encoded: Encoded, weights: Weights) -
 
 def _token_logits(model: Student, encoded: Encoded, batch: Batch) -> Tensor:
     # Only masked positions go through the head: 15 % of the positions, 1 M products each.
-    return model.token_logits(encoded.hidden.flatten(0, 1)[batch.positions]).float()
+    return model.token_logits(encoded.hidden[batch.positions]).float()
 
 
 def loss_terms(
     student: Student, batch: Batch, weights: Weights, larger: Student | None = None
 ) -> dict[str, Tensor]:
     """Return the unweighted terms of the loss; `larger` is what mini-distilbert learns from."""
-    encoded = student.encode(batch.ids, batch.mask, batch.types)
+    encoded = student.encode(batch)
     terms = _terms(student, batch, encoded, weights)
     reference: Encoded | None = None
     if larger is not None and (weights.soft or weights.hidden):
         with torch.no_grad():
-            reference = larger.encode(batch.ids, batch.mask, batch.types)
+            reference = larger.encode(batch)
     if len(batch.positions) and (weights.tokens or weights.soft):
         logits = _token_logits(student, encoded, batch)
         terms["tokens"] = nn.functional.cross_entropy(logits, batch.labels)
@@ -72,7 +72,7 @@ def loss_terms(
         cosines = nn.functional.cosine_similarity(
             encoded.hidden.float(), reference.hidden.float(), dim=-1
         )
-        terms["hidden"] = 1 - cosines[batch.mask.bool()].mean()
+        terms["hidden"] = 1 - cosines.mean()
     return terms
 
 
@@ -94,21 +94,19 @@ def evaluate(student: Student, corpus: Corpus, num_batches: int = 12) -> dict[st
     sums: dict[str, list[float]] = {}
     for step, rows in islice(schedule(corpus, seed=1), num_batches):
         plain = make(corpus, rows, None, [2, step], masked=False)
-        encoded = student.encode(plain.ids, plain.mask, plain.types)
+        encoded = student.encode(plain)
         cosines = student.sentence_cosines(encoded.views, plain.targets).mean(1)
         for name, cosine in zip(("cosine_first", "cosine_mean"), cosines.tolist(), strict=True):
             sums.setdefault(name, []).append(cosine)
         masked = make(corpus, rows, None, [3, step], masked=True)
-        logits = _token_logits(
-            student, student.encode(masked.ids, masked.mask, masked.types), masked
-        )
+        logits = _token_logits(student, student.encode(masked), masked)
         loss = nn.functional.cross_entropy(logits, masked.labels).item()
         sums.setdefault("masked_loss", []).append(loss)
         accuracy = (logits.argmax(-1) == masked.labels).float().mean().item()
         sums.setdefault("masked_accuracy", []).append(accuracy)
         if task is not None:
             pair = make(corpus, rows, task, [4, step], masked=False)
-            pooled = student.encode(pair.ids, pair.mask, pair.types).pooled
+            pooled = student.encode(pair).pooled
             if pooled is not None and pair.order is not None:
                 right = (student.order_logits(pooled).argmax(-1) == pair.order).float().mean()
                 sums.setdefault("order_accuracy", []).append(right.item())

@@ -85,6 +85,11 @@ def collect(sources: Sequence[Source], most: int, out: Path) -> dict[str, int]:
         for name, passage in chosen:
             line = {"source": name, "text": passage, "held_out": is_held_out(passage)}
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    if out.exists() and out.read_bytes() != partial.read_bytes():
+        partial.unlink()
+        raise SystemExit(
+            f"{out} holds other passages, from which what lies beside it was made: use a new folder"
+        )
     partial.replace(out)
     return dict(Counter(name for name, _ in chosen))
 

@@ -8,10 +8,10 @@ from .train import Stage
 # holds survives, with the order task of the original in 30 % of the steps. Dropout is off once
 # tokens are masked: a few hundred steps under-fit, and it costs a quarter of the time. Batches are
 # smaller there, since how soon a model sees more than frequencies is a matter of steps.
-_EMBEDDINGS = Stage("embeddings", 800, Weights(sentence=1.0), masked=False, peak_rate=2e-3)
+_EMBEDDINGS = Stage("embeddings", 1500, Weights(sentence=1.0), masked=False, peak_rate=2e-3)
 _LANGUAGE = Stage(
     "language",
-    2400,
+    6000,
     Weights(sentence=10.0, tokens=1.0, order=0.5),
     masked=True,
     pair_share=0.3,
@@ -22,7 +22,7 @@ _LANGUAGE = Stage(
 # hidden states), and the sentence term that the two larger models have. No order task: no pooler.
 _DISTILLATION = Stage(
     "distillation",
-    1600,
+    4000,
     Weights(sentence=10.0, tokens=2.0, soft=5.0, hidden=1.0),
     masked=True,
     dropout=False,

@@ -12,26 +12,39 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fedtune.data.packing import Packing
 from fedtune.data.tokens import Split
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B examples padded to width T: token_ids, attention_mask (B, T); labels (B,); all int64."""
+    """B texts, the shortest first: token_ids (N,) int32 end to end, labels (B,) int64.
+
+    ``packing`` says where each text lies.
+    """
 
     token_ids: Tensor
-    attention_mask: Tensor
+    packing: Packing
     labels: Tensor
+    pad_token_id: int
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """Token ids padded to the longest text, and attention mask: both (B, T) int64."""
+        lengths = self.packing.lengths
+        real = (torch.arange(int(lengths.max())) < lengths[:, None]).to(self.token_ids.device)
+        token_ids = torch.full_like(real, self.pad_token_id, dtype=torch.int64)
+        token_ids[real] = self.token_ids.long()
+        return token_ids, real.long()
 
 
 class DeviceSplit:
     """A split whose tokens are on ``device``.
 
-    With ``pad_to=None`` a batch is padded to its longest text and the padding is masked. With a
-    number, every batch has that width and attends to its padding, as the paper's code does.
+    With ``pad_to`` every text is as long as that: padding counts as text and is attended to, as
+    the paper's code does. Without, there is none.
     """
 
     def __init__(
@@ -59,19 +72,22 @@ class DeviceSplit:
         part.starts, part.lengths = self.starts[indices], self.lengths[indices]
         return part
 
-    def padded_width(self, index: Tensor) -> int:
-        """The width a batch has when the example at ``index`` is its longest."""
-        return self.pad_to or int(self.lengths[index])
+    def padded_lengths(self) -> Tensor:
+        """The tokens that each example brings into a batch, (n,) int64."""
+        return torch.full_like(self.lengths, self.pad_to) if self.pad_to else self.lengths
 
     def batch(self, indices: Tensor) -> Batch:
-        """The examples at ``indices`` (B,) int64, in that order."""
+        """The examples at ``indices`` (B,) int64, sorted by length."""
         device = self.token_ids.device
+        indices = indices[torch.argsort(self.lengths[indices], stable=True)]
         lengths = self.lengths[indices]
-        width = self.pad_to or int(lengths.max())
-        column = torch.arange(width)
-        real = column < lengths[:, None]  # (B, T)
-        take = torch.where(real, self.starts[indices][:, None] + column, 0).to(device)
-        real = real.to(device)
-        token_ids = torch.where(real, self.token_ids[take], self.pad_token_id).long()
-        mask = torch.ones_like(token_ids) if self.pad_to else real.long()
-        return Batch(token_ids, mask, self.labels[indices.to(device)])
+        packing = Packing(self.padded_lengths()[indices], device)
+        starts = self.starts[indices].repeat_interleave(packing.lengths).to(device)
+        take = starts + packing.positions
+        if self.pad_to:
+            real = packing.positions < lengths.repeat_interleave(packing.lengths).to(device)
+            token_ids = self.token_ids[torch.where(real, take, 0)]
+            token_ids = torch.where(real, token_ids, self.pad_token_id)
+        else:
+            token_ids = self.token_ids[take]
+        return Batch(token_ids, packing, self.labels[indices.to(device)], self.pad_token_id)

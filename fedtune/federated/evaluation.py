@@ -9,10 +9,9 @@ from torch.nn.functional import cross_entropy
 
 from fedtune.data.batches import DeviceSplit
 from fedtune.federated.flat import FlatModel
-from fedtune.federated.local import logits
 
-#: Tokens, padding included, in one evaluation batch: 256 texts of 128 tokens.
-EVALUATION_TOKENS = 256 * 128
+#: Tokens in one evaluation batch, give or take a text.
+EVALUATION_TOKENS = 8192
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,8 @@ class Evaluation:
 def evaluate(flat: FlatModel, data: DeviceSplit) -> Evaluation:
     """Evaluate in ``eval()`` mode over every example of ``data``.
 
-    Examples are taken in order of length, so that a batch has next to no padding; the result does
-    not depend on that order, since correct answers are counted and the loss is summed in fp64.
+    Examples are taken in order of length, so that texts side by side are alike; the result does not
+    depend on that order, since correct answers are counted and the loss is summed in fp64.
     """
     flat.model.eval()
     order = torch.argsort(data.lengths, stable=True)
@@ -37,19 +36,16 @@ def evaluate(flat: FlatModel, data: DeviceSplit) -> Evaluation:
     correct = torch.zeros((), dtype=torch.int64, device=device)
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     predicted = torch.zeros(data.num_classes, dtype=torch.int64, device=device)
-    start = 0
-    while start < len(order):
-        # the first length is the shortest, so this many examples are at most the intended size
-        width = max(int(data.padded_width(order[start])), 1)
-        indices = order[start : start + max(EVALUATION_TOKENS // width, 1)]
-        indices = indices[: max(EVALUATION_TOKENS // int(data.padded_width(indices[-1])), 1)]
+    batch_number = torch.cumsum(data.padded_lengths()[order], 0) // EVALUATION_TOKENS
+    for indices in torch.split(order, torch.bincount(batch_number).tolist()):
+        if not len(indices):  # a text longer than a batch leaves a gap in the numbers
+            continue
         batch = data.batch(indices)
-        scores = logits(flat, batch)
+        scores = flat.forward(batch)
         answers = scores.argmax(dim=-1)
         correct += (answers == batch.labels).sum()
         loss_sum += cross_entropy(scores.double(), batch.labels, reduction="sum")
         predicted += torch.bincount(answers, minlength=data.num_classes)
-        start += len(indices)
     count = len(order)
     return Evaluation(
         accuracy=correct.item() / count,

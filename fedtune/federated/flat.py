@@ -13,19 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fedtune.models.forward import Forward, Precision, forward_of
+
 
 class FlatModel:
     """A model whose trainable parameters, and their gradients, are views into two flat buffers.
 
     ``parameters`` is an ``nn.Parameter`` of shape (num_parameters,), fp32, and ``parameters.grad``
     a buffer of the same shape, so an optimiser over ``[parameters]`` trains the whole model. Tied
-    weights are one parameter and are counted once.
+    weights are one parameter and are counted once. ``forward`` computes the scores of a batch, with
+    matrix products in ``precision``.
 
     Raises ValueError for a parameter that is not fp32: a step of 2e-5 vanishes in half precision.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, precision: Precision = "fp32"):
         self.model: Any = model
+        self.forward: Forward = forward_of(model, precision)
         trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         for name, parameter in trainable:
             if parameter.dtype != torch.float32:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from fedtune.data.batches import Batch, DeviceSplit
+from fedtune.data.batches import DeviceSplit
 from fedtune.federated.flat import FlatModel
 from fedtune.randomness import derive_seed, generator
 
@@ -94,7 +94,7 @@ def train_client(
     for positions in recipe.batches(len(examples), round_num, client_id):
         batch = data.batch(examples[positions])
         optimizer.zero_grad(set_to_none=False)
-        loss = cross_entropy(logits(flat, batch), batch.labels)
+        loss = cross_entropy(flat.forward(batch), batch.labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss_sum += loss.detach() * len(batch)
@@ -103,10 +103,3 @@ def train_client(
     if not math.isfinite(total) or not bool(flat.values.isfinite().all()):
         raise Diverged(round_num, client_id)
     return total, num_examples
-
-
-def logits(flat: FlatModel, batch: Batch) -> Tensor:
-    """The model's scores, (B, C) fp32. The one place where a batch meets the model."""
-    output = flat.model(input_ids=batch.token_ids, attention_mask=batch.attention_mask)
-    scores: Tensor = output.logits
-    return scores

@@ -42,7 +42,8 @@ class Federation:
             model = load_classifier(
                 Path(trial.model_dir), label_names=examples.label_names, seed=config.seed
             )
-            self.flat = FlatModel(model.to(self.device))
+            assert config.precision != "auto"
+            self.flat = FlatModel(model.to(self.device), config.precision)
             self.facts["model/parameters"] = self.flat.num_parameters
             self.clients = iid_partition(
                 len(examples.train),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from fedtune.federated.local import LocalTraining
 from fedtune.models.classifier import architecture_fault, describe
 from fedtune.models.zoo import PAPER_LEARNING_RATE, ModelSource, content_hash, find_model
 from fedtune.trial.identity import Trial
+
+_BF16_INSTRUCTIONS = ("avx512_bf16", "amx_tile")
 
 
 def available_cores() -> int:
@@ -62,7 +64,7 @@ def prepare(config: TrialConfig, *, num_federated: int = 1, progress: bool = Fal
         learning_rate=_settle_rate(config, model),
         budget_rounds=budget,
         max_rounds=2 * budget if config.max_rounds == "auto" else config.max_rounds,
-        precision="fp32",
+        precision=_settle_precision(config.precision, device),
         device=device,
         threads=max(cores // max(min(cores, num_federated), 1), 1)
         if config.threads == "auto"
@@ -213,6 +215,28 @@ def device_exists(device: str) -> bool:
     if kind == "cuda":
         return torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()
     return kind == "cpu" or torch.backends.mps.is_available()
+
+
+def has_bf16(device: str) -> bool:
+    """Does the device multiply bf16 matrices in hardware, and so gain from it?
+
+    Elsewhere they are slower than fp32 ones: a CPU without the instructions converts back and
+    forth.
+    """
+    import torch
+
+    kind, _, index = device.partition(":")
+    if kind == "cuda":
+        return torch.cuda.get_device_capability(int(index or 0)) >= (8, 0)
+    # Private, as there is no other way before torch 2.13 (torch.cpu.get_capabilities).
+    known = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in _BF16_INSTRUCTIONS)
+    return kind == "cpu" and any(asks() for asks in known if asks)
+
+
+def _settle_precision(asked: str, device: str) -> Literal["fp32", "bf16"]:
+    if asked == "auto":
+        return "bf16" if has_bf16(device) else "fp32"
+    return "bf16" if asked == "bf16" else "fp32"
 
 
 def _settle_device(asked: str) -> tuple[str, list[Fault]]:

@@ -23,16 +23,29 @@ def split(pad_to: int | None = None) -> DeviceSplit:
     return DeviceSplit(ragged, num_classes=3, pad_token_id=PAD, pad_to=pad_to, device=device)
 
 
-@pytest.mark.parametrize("indices", [[0], [1], [4, 1], [0, 1, 2, 3, 4], [2, 2], [3, 0, 1]])
-def test_texts_are_padded_to_the_longest_and_the_padding_is_masked(indices: list[int]) -> None:
+BATCHES = [[0], [1], [4, 1], [0, 1, 2, 3, 4], [2, 2], [3, 0, 1]]
+
+
+def by_length(indices: list[int]) -> list[int]:
+    return sorted(indices, key=lambda i: len(TEXTS[i]))
+
+
+@pytest.mark.parametrize("indices", BATCHES)
+def test_texts_lie_end_to_end_the_shortest_first(indices: list[int]) -> None:
     batch = split().batch(torch.tensor(indices))
-    width = max(len(TEXTS[i]) for i in indices)
-    assert batch.token_ids.tolist() == [TEXTS[i] + [PAD] * (width - len(TEXTS[i])) for i in indices]
-    assert batch.attention_mask.tolist() == [
-        [1] * len(TEXTS[i]) + [0] * (width - len(TEXTS[i])) for i in indices
-    ]
-    assert batch.labels.tolist() == [LABELS[i] for i in indices]
+    assert batch.token_ids.tolist() == [*chain(*(TEXTS[i] for i in by_length(indices)))]
+    assert batch.packing.lengths.tolist() == [len(TEXTS[i]) for i in by_length(indices)]
+    assert batch.labels.tolist() == [LABELS[i] for i in by_length(indices)]
     assert len(batch) == len(indices)
+
+
+@pytest.mark.parametrize("indices", BATCHES)
+def test_texts_can_be_padded_to_the_longest_with_the_padding_masked(indices: list[int]) -> None:
+    token_ids, mask = split().batch(torch.tensor(indices)).padded()
+    width, texts = max(len(TEXTS[i]) for i in indices), [TEXTS[i] for i in by_length(indices)]
+    assert token_ids.tolist() == [text + [PAD] * (width - len(text)) for text in texts]
+    assert mask.tolist() == [[1] * len(text) + [0] * (width - len(text)) for text in texts]
+    assert {token_ids.dtype, mask.dtype} == {torch.int64}
 
 
 @pytest.mark.parametrize("indices", [[1], [0, 1, 2, 3, 4], [3, 0]])
@@ -40,14 +53,12 @@ def test_without_an_attention_mask_texts_fill_max_length_and_all_of_it_is_attend
     indices: list[int],
 ) -> None:
     batch = split(pad_to=8).batch(torch.tensor(indices))
-    assert batch.token_ids.tolist() == [TEXTS[i] + [PAD] * (8 - len(TEXTS[i])) for i in indices]
-    assert batch.attention_mask.tolist() == [[1] * 8] * len(indices)
-
-
-def test_everything_in_a_batch_is_int64() -> None:
-    batch = split().batch(torch.tensor([0, 2]))
-    parts = (batch.token_ids, batch.attention_mask, batch.labels)
-    assert {part.dtype for part in parts} == {torch.int64}
+    token_ids, mask = batch.padded()
+    texts = [TEXTS[i] for i in by_length(indices)]
+    assert token_ids.tolist() == [text + [PAD] * (8 - len(text)) for text in texts]
+    assert mask.tolist() == [[1] * 8] * len(indices)
+    assert batch.token_ids.tolist() == token_ids.flatten().tolist()
+    assert batch.packing.lengths.tolist() == [8] * len(indices)
 
 
 def test_a_subset_is_the_same_examples_under_new_numbers() -> None:
@@ -57,11 +68,10 @@ def test_a_subset_is_the_same_examples_under_new_numbers() -> None:
     for mine, its in ([0], [3]), ([1], [1]), ([2, 0], [2, 3]):
         ours, theirs = part.batch(torch.tensor(mine)), whole.batch(torch.tensor(its))
         assert torch.equal(ours.token_ids, theirs.token_ids)
-        assert torch.equal(ours.attention_mask, theirs.attention_mask)
+        assert torch.equal(ours.packing.lengths, theirs.packing.lengths)
         assert torch.equal(ours.labels, theirs.labels)
 
 
-def test_the_width_of_a_batch_is_known_before_it_is_made() -> None:
-    index = torch.tensor(2)
-    assert split().padded_width(index) == 5
-    assert split(pad_to=8).padded_width(index) == 8
+def test_the_tokens_of_a_batch_are_known_before_it_is_made() -> None:
+    assert split().padded_lengths().tolist() == [len(text) for text in TEXTS]
+    assert split(pad_to=8).padded_lengths().tolist() == [8] * len(TEXTS)

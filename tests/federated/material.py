@@ -12,6 +12,7 @@ from fedtune.data.tokens import Split
 from fedtune.federated.flat import FlatModel
 from fedtune.federated.local import LocalTraining
 from fedtune.models.classifier import load_classifier
+from fedtune.models.forward import PaddedForward
 
 LABELS = ("a", "b", "c")
 NUM_CLASSES, PAD = len(LABELS), 0
@@ -19,6 +20,16 @@ NUM_CLASSES, PAD = len(LABELS), 0
 
 def load_flat(directory: Path, seed: int = 0) -> FlatModel:
     return FlatModel(load_classifier(directory, label_names=LABELS, seed=seed))
+
+
+def load_padded(directory: Path) -> FlatModel:
+    """Rounds as the oracle does, so that what differs from it is not rounding.
+
+    AdamW makes steps of full size of a gradient that is 0 but for rounding (a key's bias has one).
+    """
+    flat = load_flat(directory)
+    flat.forward = PaddedForward(flat.model, "fp32")
+    return flat
 
 
 def random_split(num_examples: int, seed: int = 0) -> Split:

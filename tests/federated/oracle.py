@@ -1,7 +1,8 @@
 """Federated averaging as slowly and plainly as it can be written: what the engine must equal.
 
 A copy of the model for every client, an ordinary optimiser over its parameters, state dicts that
-are averaged name by name, batches padded text by text. Only the key of the order is fedtune's own.
+are averaged name by name, batches padded text by text. Only the key of the order is fedtune's own,
+and that a batch is sorted by length, since the rounding of a sum depends on its order.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def train(
         shuffled = [examples[i] for i in torch.randperm(len(examples), generator=order).tolist()]
         for start in range(0, len(shuffled), how.batch_size):
             chosen = shuffled[start : start + how.batch_size]
+            chosen.sort(key=lambda i: split.offsets[i + 1] - split.offsets[i])
             token_ids, mask, labels = padded_batch(split, chosen, pad)
             scores = model(input_ids=token_ids, attention_mask=mask).logits
             each = cross_entropy(scores, labels, reduction="none")

@@ -72,7 +72,8 @@ def test_the_loss_is_summed_over_examples_not_over_batches(without_dropout: Path
     )
     batch = data.batch(torch.arange(9))
     with torch.no_grad():
-        scores = flat.model(input_ids=batch.token_ids, attention_mask=batch.attention_mask).logits
+        token_ids, mask = batch.padded()
+        scores = flat.model(input_ids=token_ids, attention_mask=mask).logits
     expected = torch.nn.functional.cross_entropy(scores, batch.labels, reduction="sum").item()
     assert seen == 9
     assert loss == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,61 @@
+"""How a batch passes through a classifier: the one place where the two meet.
+
+BERT, ALBERT and DistilBERT are computed on real tokens only; any other architecture by
+transformers' own code, on texts padded to the longest of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import relu
+
+from fedtune.data.batches import Batch
+from fedtune.models.packed import PackedEncoder, can_pack, pool
+
+Precision = Literal["fp32", "bf16"]
+#: From a batch of B texts to their scores, (B, C) fp32.
+Forward = Callable[[Batch], Tensor]
+
+
+def forward_of(model: Any, precision: Precision = "fp32") -> Forward:
+    """The fastest way through ``model``, a sequence classifier of transformers in fp32.
+
+    With ``precision="bf16"`` matrix products are in bf16; parameters, normalisations, the head's
+    scores and the sums between layers stay in fp32.
+    """
+    return (PackedForward if can_pack(model) else PaddedForward)(model, precision)
+
+
+class PackedForward:
+    """Without padding (:class:`fedtune.models.packed.PackedEncoder`)."""
+
+    def __init__(self, model: Any, precision: Precision):
+        self.model = model
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.encode = PackedEncoder(model.base_model, dtype)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        model = self.model
+        first = self.encode(batch.token_ids, batch.packing, first_only=True)
+        pooled = pool(model.base_model, first)
+        if model.config.model_type == "distilbert":
+            pooled = relu(model.pre_classifier(pooled))
+        scores: Tensor = model.classifier(model.dropout(pooled))
+        return scores
+
+
+class PaddedForward:
+    """By transformers' own code, padded to the longest text of the batch."""
+
+    def __init__(self, model: Any, precision: Precision):
+        self.model, self.precision = model, precision
+
+    def __call__(self, batch: Batch) -> Tensor:
+        token_ids, mask = batch.padded()
+        with torch.autocast(token_ids.device.type, torch.bfloat16, self.precision == "bf16"):
+            scores: Tensor = self.model(input_ids=token_ids, attention_mask=mask).logits
+        return scores.to(torch.promote_types(scores.dtype, torch.float32))
