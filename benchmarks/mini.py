@@ -1,218 +1,194 @@
 """Do the pretrained miniatures beat the same architectures from random weights?
 
-    FEDTUNE_DATA=DIR python -m benchmarks.mini [--out FILE] [--seeds N] [--report]
+    FEDTUNE_DATA=DIR make bench-mini      (or: python -m benchmarks.mini --work DIR [--report])
 
-Each miniature, pretrained and from scratch, is fine-tuned with plain SGD (batches of 32, 128
-tokens, no momentum) on IMDB, AG News, Yelp and `bbc-news`, on the same texts for the same number
-of steps. The learning rate is chosen once per model and start, on a validation split of the
-training texts. Every run is one line of a JSON lines file; running again goes on where it
-stopped. Prints the Markdown table of the model cards; last rows: AdamW, to see what
-mini-distilbert keeps of mini-bert's accuracy.
+Each miniature, pretrained and from scratch, is fine-tuned by fedtune itself: one client, one round,
+as many local epochs as asked for. The tasks are IMDB, AG News, Yelp (the same number of texts of
+each class) and `bbc-news`, at most 2,000 training and 1,000 test texts each. The learning rate is
+chosen once per row of the table, on texts of AG News set aside from the training texts. AdamW is
+there to see what mini-distilbert keeps of mini-bert's accuracy, as DistilBERT's authors did.
 
-One run of the default size takes one to three minutes on two cores, all of them some hours. Two
-processes with one thread each (`--models`, the same `--out`) do more than one with two.
+Every run is a trial in WORK/trials; running again goes on where it stopped, and several processes
+(each with `--threads 1`) may work on one folder. Prints the Markdown table of the model cards.
+All runs together take about two hours of two cores.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
 import os
+import platform
 import statistics
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.mini_tasks import NUM_TEST, TASKS, Split, Task, load_task, tokens_of
+from fedtune.config import TrialConfig
+from fedtune.models import zoo
+from fedtune.models.classifier import quiet_transformers
+from fedtune.trial.folder import TrialFolder, TrialInUse
+from fedtune.trial.prepare import available_cores, prepare
+from fedtune.trial.simulation import simulate
 
 MODELS = ("mini-bert", "mini-albert", "mini-distilbert")
-FOLDER = Path(__file__).parent.parent / "fedtune" / "models" / "mini"
-BATCH_SIZE = 32
-# By kind of row: how the weights start and what trains them.
+TASKS = {"imdb": "imdb", "ag-news": "ag_news_14k", "yelp": "yelp_23k", "bbc-news": "bbc-news"}
+TUNED_ON = "ag-news"
+MOST_TRAIN, MOST_TEST, VALIDATION = 2000, 1000, 400
+# The rates tried for each kind of row: how the weights start, and what trains them.
 RATES = {
-    "pretrained": (0.05, 0.1, 0.2),
-    "scratch": (0.05, 0.1, 0.2),
-    "adamw": (3e-4, 1e-3),
+    ("pretrained", "sgd"): (0.025, 0.05, 0.1, 0.2),
+    ("scratch", "sgd"): (0.025, 0.05, 0.1, 0.2),
+    ("pretrained", "adamw"): (3e-4, 1e-3),
 }
-KINDS = tuple(RATES)
-ADAMW_EPOCHS = 4
-TUNED_ON = "ag_news"
+OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one fine-tuning run is; equal runs are not repeated."""
+    """One fine-tuning; with ``tuning`` scored on texts set aside from the training texts."""
 
     model: str
     start: str  # pretrained | scratch
-    task: str
     optimizer: str  # sgd | adamw
     rate: float
+    task: str
     seed: int
-    epochs: int
-    num_train: int
-    tuning: bool  # scored on a validation split of the training texts
+    tuning: bool = False
 
 
-def build(run: Run, num_labels: int) -> Any:
-    """Return the classifier: pretrained encoder and a new head, or everything new."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+class Bench:
+    """The folder in which everything is made and kept."""
 
-    torch.manual_seed(run.seed)
-    folder = FOLDER / run.model
-    if run.start == "pretrained":
-        return AutoModelForSequenceClassification.from_pretrained(
-            folder, num_labels=num_labels, dtype=torch.float32
+    def __init__(self, work: Path, data: Path | None, epochs: int, threads: int):
+        self.work, self.data, self.epochs, self.threads = work, data, epochs, threads
+
+    def config(self, run: Run) -> TrialConfig:
+        """The trial that ``run`` is."""
+        dataset = self.dataset(run.task)
+        return TrialConfig(
+            model=run.model if run.start == "pretrained" else str(self.scratch(run)),
+            dataset=dataset,
+            clients=1,
+            seed=run.seed,
+            train_examples=MOST_TRAIN - VALIDATION if run.tuning else self.num_train(run.task),
+            validation_examples=VALIDATION if run.tuning else 0,
+            test_examples="all" if run.task == "bbc-news" else MOST_TEST,
+            local_epochs=self.epochs,
+            client_optimizer="adamw" if run.optimizer == "adamw" else "sgd",
+            learning_rate=run.rate,
+            budget_rounds=1,
+            max_rounds=1,
+            stop_on="validation" if run.tuning else "test",
+            threads=self.threads,
+            device="cpu",
         )
-    config = AutoConfig.from_pretrained(folder, num_labels=num_labels, dtype=torch.float32)
-    return AutoModelForSequenceClassification.from_config(config).float()
+
+    def num_train(self, task: str) -> Any:
+        return "all" if task == "bbc-news" else MOST_TRAIN
+
+    def dataset(self, task: str) -> str:
+        if task != "yelp":
+            return TASKS[task]
+        return str(self.balanced_yelp())
+
+    def balanced_yelp(self) -> Path:
+        """Yelp with as many texts of each class, written once: its classes are not balanced."""
+        import pandas
+
+        folder = self.work / "yelp"
+        if not folder.exists() and self.data is not None:
+            partial = folder.with_suffix(f".{os.getpid()}")
+            partial.mkdir(parents=True)
+            for part, most in (("train", MOST_TRAIN), ("test", MOST_TEST)):
+                rows = pandas.read_parquet(next((self.data / TASKS["yelp"]).glob(f"{part}*")))
+                classes = rows.groupby("label")
+                drawn = classes.sample(most // classes.ngroups, random_state=0)
+                drawn.sample(frac=1, random_state=0).to_parquet(partial / f"{part}.parquet")
+            partial.rename(folder)
+        return folder
+
+    def scratch(self, run: Run) -> Path:
+        """The architecture of ``run.model`` with weights drawn from ``run.seed``, written once."""
+        from transformers import AutoConfig, AutoModelForSequenceClassification
+
+        folder = self.work / "scratch" / f"{run.model}-{run.seed}"
+        if not folder.exists():
+            source = zoo.find_model(run.model).directory
+            partial = folder.with_suffix(f".{os.getpid()}")
+            with quiet_transformers(), torch.random.fork_rng():
+                torch.manual_seed(run.seed)
+                config = AutoConfig.from_pretrained(source, dtype=torch.float32)
+                AutoModelForSequenceClassification.from_config(config).save_pretrained(partial)
+            for name in zoo.TOKENIZER_FILES:
+                if (source / name).is_file():
+                    (partial / name).write_bytes((source / name).read_bytes())
+            partial.rename(folder)
+        return folder
+
+    def accuracy(self, run: Run) -> float | None:
+        """What ``run`` reached, where it is done."""
+        config = self.config(run)
+        folder = TrialFolder(self.work / "trials", prepare(config).trial_id)
+        records = folder.records() if folder.exists() else []
+        return records[1][f"{config.stop_on}/accuracy"] if len(records) > 1 else None
+
+    def do(self, run: Run) -> None:
+        """Run ``run`` unless it is done, or being done by another process."""
+        try:
+            records = list(simulate(self.config(run), self.work / "trials"))
+        except TrialInUse:
+            return
+        print(run, {k: v for k, v in records[-1].items() if k.endswith("accuracy")}, flush=True)
+
+    def rate(self, model: str, start: str, optimizer: str, do: bool) -> float | None:
+        """The rate with the best accuracy on the texts set aside; None until all are tried."""
+        scores = {}
+        for rate in RATES[start, optimizer]:
+            run = Run(model, start, optimizer, rate, TUNED_ON, 0, tuning=True)
+            if do:
+                self.do(run)
+            accuracy = self.accuracy(run)
+            if accuracy is not None:
+                scores[rate] = accuracy
+        complete = len(scores) == len(RATES[start, optimizer])
+        return max(scores, key=lambda rate: scores[rate]) if complete else None
 
 
-def pad(rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pad id lists with 0 to the longest; return ids and attention mask."""
-    length = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
-    return ids, (ids != 0).long()
+def rows(models: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Model, start and optimiser of each row. AdamW is for distillation, so not for ALBERT."""
+    for start, optimizer in RATES:
+        for model in models:
+            if optimizer == "sgd" or model != "mini-albert":
+                yield model, start, optimizer
 
 
-@torch.no_grad()
-def accuracy(model: Any, split: Split) -> float:
-    """Share of `split` that `model` gets right."""
-    model.eval()
-    order = sorted(range(len(split.labels)), key=lambda i: len(split.tokens[i]))
-    right = 0
-    for at in range(0, len(order), 100):
-        rows = order[at : at + 100]
-        ids, mask = pad([split.tokens[i] for i in rows])
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = model(input_ids=ids, attention_mask=mask).logits
-        right += int((logits.argmax(-1) == torch.tensor([split.labels[i] for i in rows])).sum())
-    return right / len(order)
-
-
-def train(run: Run, task: Task) -> dict[str, Any]:
-    """Fine-tune and return the accuracies after every second epoch, and the seconds it took."""
-    began = time.monotonic()
-    model = build(run, task.num_labels)
-    rules: Any = torch.optim.SGD if run.optimizer == "sgd" else torch.optim.AdamW
-    optimizer = rules(model.parameters(), lr=run.rate)
-    data, test = (task.tune, task.validation) if run.tuning else (task.train, task.test)
-    generator = torch.Generator().manual_seed(run.seed)
-    curve = []
-    for epoch in range(run.epochs):
-        model.train()
-        order = torch.randperm(len(data.labels), generator=generator).tolist()
-        for at in range(0, len(order), BATCH_SIZE):
-            rows = order[at : at + BATCH_SIZE]
-            ids, mask = pad([data.tokens[i] for i in rows])
-            labels = torch.tensor([data.labels[i] for i in rows])
-            with torch.autocast("cpu", torch.bfloat16):
-                loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        if epoch % 2 == 1 or epoch + 1 == run.epochs:
-            curve.append(round(accuracy(model, test), 4))
-    return {
-        "accuracy": curve[-1],
-        "curve": curve,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-
-
-class Results:
-    """The JSON lines file of finished runs."""
-
-    def __init__(self, path: Path, data: Path) -> None:
-        self.path = path
-        self.data = data
-        self.tasks: dict[tuple[str, int], Task] = {}
-        self.done: dict[Run, dict[str, Any]] = {}
-        if path.exists():
-            for line in path.read_text().splitlines():
-                entry = json.loads(line)
-                self.done[Run(**entry["run"])] = entry["result"]
-
-    def get(self, run: Run) -> dict[str, Any]:
-        """Return the result of `run`, running it first if need be."""
-        if run not in self.done:
-            key = (run.task, run.num_train)
-            if key not in self.tasks:
-                encode = tokens_of(FOLDER / "mini-bert" / "tokenizer.json")
-                self.tasks[key] = load_task(run.task, self.data, run.num_train, encode)
-            result = train(run, self.tasks[key])
-            self.done[run] = result
-            with self.path.open("a") as stream:
-                stream.write(json.dumps({"run": asdict(run), "result": result}) + "\n")
-            print(run, result, flush=True)
-        return self.done[run]
-
-
-def tuning_runs(model: str, kind: str, args: Any) -> dict[float, Run]:
-    """The runs, by rate, among which the rate of `model` is chosen; `kind` is a key of RATES."""
-    start = "scratch" if kind == "scratch" else "pretrained"
-    optimizer = "adamw" if kind == "adamw" else "sgd"
-    epochs = ADAMW_EPOCHS if kind == "adamw" else args.epochs
-    return {
-        rate: Run(model, start, TUNED_ON, optimizer, rate, 0, epochs, args.num_train, True)
-        for rate in RATES[kind]
-    }
-
-
-def tuned_rate(results: Results, model: str, kind: str, args: Any) -> float | None:
-    """The rate with the best validation accuracy; None where none has been tried."""
-    runs = tuning_runs(model, kind, args)
-    scores = {
-        rate: results.done[run]["accuracy"] for rate, run in runs.items() if run in results.done
-    }
-    return max(scores, key=lambda rate: scores[rate], default=None)
-
-
-def scored_runs(model: str, kind: str, rate: float, task: str, args: Any) -> list[Run]:
-    """The runs, one a seed, whose test accuracies make one cell of a table."""
-    example = next(iter(tuning_runs(model, kind, args).values()))
-    return [
-        replace(example, task=task, rate=rate, seed=seed, tuning=False)
-        for seed in range(args.seeds)
-    ]
-
-
-def work_through(results: Results, args: Any) -> None:
+def work_through(bench: Bench, asked: argparse.Namespace) -> None:
     """Run whatever is missing, seed by seed, so that a stop leaves whole rows with fewer seeds."""
-    rows = [(model, kind) for kind in KINDS for model in args.models if has_row(model, kind)]
-    for seed in range(args.seeds):
-        for model, kind in rows:
-            for run in tuning_runs(model, kind, args).values():
-                results.get(run)
-            rate = tuned_rate(results, model, kind, args)
-            for task in args.tasks if rate is not None else ():
-                results.get(scored_runs(model, kind, rate, task, args)[seed])
+    for seed in range(asked.seeds):
+        for model, start, optimizer in rows(asked.models):
+            rate = bench.rate(model, start, optimizer, do=True)
+            for task in asked.tasks if rate is not None else ():
+                bench.do(Run(model, start, optimizer, rate, task, seed))
 
 
-def has_row(model: str, kind: str) -> bool:
-    """Whether the table has this row: AdamW is for what distillation keeps, so not for ALBERT."""
-    return kind != "adamw" or model != "mini-albert"
-
-
-def table(results: Results, args: Any) -> Iterator[str]:
-    """Yield the Markdown lines: mean and standard deviation over the seeds that are done."""
-    yield "| model | start | optimizer, rate | " + " | ".join(args.tasks) + " |"
-    yield "|---|---|---|" + "---|" * len(args.tasks)
-    for kind in KINDS:
-        for model in args.models:
-            rate = tuned_rate(results, model, kind, args) if has_row(model, kind) else None
-            if rate is None:
-                continue
-            cells = []
-            for task in args.tasks:
-                runs = scored_runs(model, kind, rate, task, args)
-                scores = [results.done[run]["accuracy"] for run in runs if run in results.done]
-                cells.append(cell(scores))
-            start = "scratch" if kind == "scratch" else "pretrained"
-            rule = "AdamW" if kind == "adamw" else "SGD"
-            yield f"| {model} | {start} | {rule} {rate:g} | " + " | ".join(cells) + " |"
+def table(bench: Bench, asked: argparse.Namespace) -> Iterator[str]:
+    """The lines of the table: mean and standard deviation over the seeds that are done."""
+    yield "| model | start | optimiser, rate | " + " | ".join(asked.tasks) + " |"
+    yield "|---|---|---|" + "---|" * len(asked.tasks)
+    for model, start, optimizer in rows(asked.models):
+        rate = bench.rate(model, start, optimizer, do=False)
+        if rate is None:
+            continue
+        cells = []
+        for task in asked.tasks:
+            example = Run(model, start, optimizer, rate, task, 0)
+            runs = (replace(example, seed=seed) for seed in range(asked.seeds))
+            scores = [score for run in runs if (score := bench.accuracy(run)) is not None]
+            cells.append(cell(scores))
+        yield f"| {model} | {start} | {OPTIMIZERS[optimizer]} {rate:g} | {' | '.join(cells)} |"
 
 
 def cell(scores: list[float]) -> str:
@@ -224,33 +200,31 @@ def cell(scores: list[float]) -> str:
 
 
 def main() -> None:
-    """Run what is missing and print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, default=Path("bench-mini.jsonl"))
-    parser.add_argument("--data", type=Path, default=os.environ.get("FEDTUNE_DATA", "data"))
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("bench-mini"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--num-train", type=int, default=2000)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--tasks", type=lambda text: text.split(","), default=list(TASKS))
     parser.add_argument("--models", type=lambda text: text.split(","), default=list(MODELS))
     parser.add_argument("--report", action="store_true", help="only print what is done")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    args = parser.parse_args()
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    torch.set_num_threads(args.threads)
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    results = Results(args.out, Path(args.data))
-    if not args.report:
-        work_through(results, args)
+    parser.add_argument("--threads", type=int, default=available_cores())
+    asked = parser.parse_args()
+    data = os.environ.get("FEDTUNE_DATA")
+    if data is None and set(asked.tasks) != {"bbc-news"}:
+        parser.error("FEDTUNE_DATA must name the folder that holds imdb, ag_news_14k and yelp_23k")
+    asked.work.mkdir(parents=True, exist_ok=True)
+    bench = Bench(asked.work.absolute(), Path(data) if data else None, asked.epochs, asked.threads)
+    if not asked.report:
+        work_through(bench, asked)
     print(
-        f"Test accuracy, mean ± standard deviation (seeds): {args.num_train} training texts at "
-        f"most, {NUM_TEST} test texts at most, {args.epochs} epochs of SGD, {ADAMW_EPOCHS} of "
-        f"AdamW, batches of 32, 128 tokens; rate chosen once per row on {TUNED_ON}.\n"
+        f"Test accuracy, mean ± standard deviation (number of seeds), after {asked.epochs} epochs "
+        f"of at most {MOST_TRAIN:,} training texts in batches of 32, texts cut to 128 tokens; at "
+        f"most {MOST_TEST:,} test texts. The rate was chosen once per row on {VALIDATION} texts of "
+        f"{TUNED_ON} set aside. {platform.processor() or platform.machine()}, "
+        f"PyTorch {torch.__version__}.\n"
     )
-    for line in table(results, args):
+    for line in table(bench, asked):
         print(line)
 
 

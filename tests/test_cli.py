@@ -147,7 +147,7 @@ def test_doctor_says_what_there_is_and_what_would_mend_the_rest(
     done = call("doctor", folder=tmp_path)
 
     assert done.code == 0, done.everything
-    for piece in ("torch", "device=auto is", "precision=auto is fp32", "data set toy: ships"):
+    for piece in ("torch", "device=auto is", "precision=auto is", "data set toy: ships"):
         assert piece in done.out
     assert "Nothing is missing." in done.out
 
@@ -208,11 +208,8 @@ def test_what_auto_became_is_stored_with_the_trial(launched: Path, bert: str) ->
     for clients, config in trial_configs(launched / "trials").items():
         assert config["clients"] == clients
         assert config["device"] in ("cpu", "cuda")
-        assert (config["precision"], config["budget_rounds"], config["max_rounds"]) == (
-            "fp32",
-            3,
-            6,
-        )
+        assert config["precision"] in ("fp32", "bf16")
+        assert (config["budget_rounds"], config["max_rounds"]) == (3, 6)
         assert config["text_column"] == "text"
         assert config["model"] == bert
         kept = {path.name for path in (launched / "trials" / config["trial_id"]).iterdir()}

@@ -51,7 +51,7 @@ OTHER: dict[str, Any] = {
     "stop": "budget-then-target",
     "stop_on": "validation",
     "eval_every": 2,
-    "precision": "bf16",
+    "precision": "another",
     "device": "cuda:1",
     "threads": 2,
 }
@@ -169,14 +169,27 @@ def test_what_auto_becomes_is_the_same_trial_as_asking_for_it(bert: str) -> None
 
 
 def test_precision_counts_as_it_was_asked(bert: str, trial: Trial) -> None:
-    asked = prepare(quick(bert, precision="fp32"))
-    assert asked.config.precision == trial.config.precision == "fp32"
-    assert asked.trial_id != trial.trial_id
+    """What auto becomes depends on the machine, so it is no part of what the trial is."""
+    for precision in ("fp32", "bf16"):
+        asked = prepare(quick(bert, precision=precision))
+        assert asked.config.precision == precision
+        assert asked.trial_id != trial.trial_id
+
+
+@pytest.mark.parametrize(("has_bf16", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_precision_is_bf16_where_the_hardware_has_it(
+    bert: str, trial: Trial, monkeypatch: pytest.MonkeyPatch, has_bf16: bool, precision: str
+) -> None:
+    monkeypatch.setattr(prepare_module, "has_bf16", lambda device: has_bf16)
+    settled = prepare(quick(bert))
+    assert settled.config.precision == precision
+    assert settled.trial_id == trial.trial_id
 
 
 def test_every_auto_is_settled(bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare_module, "available_cores", lambda: 12)
     monkeypatch.setattr(prepare_module, "device_exists", lambda device: device == "cpu")
+    monkeypatch.setattr(prepare_module, "has_bf16", lambda device: False)
     config = TrialConfig(model=bert, dataset="toy", clients=2, max_length=32)
     settled = prepare(config, num_federated=5).config
     assert "auto" not in settled.model_dump().values()
