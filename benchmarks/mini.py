@@ -132,7 +132,7 @@ class Bench:
         """What ``run`` reached, where it is done."""
         config = self.config(run)
         folder = TrialFolder(self.work / "trials", prepare(config).trial_id)
-        records = folder.records() if folder.exists() else []
+        records = folder.records() if folder.exists else []
         return records[1][f"{config.stop_on}/accuracy"] if len(records) > 1 else None
 
     def do(self, run: Run) -> None:
