@@ -5,7 +5,8 @@
 Each miniature, pretrained and from scratch, is fine-tuned by fedtune itself: one client, one round,
 as many local epochs as asked for. The tasks are IMDB, AG News, Yelp (the same number of texts of
 each class) and `bbc-news`: 1,000 training texts, at most 1,000 test texts. The learning rate is
-chosen once per row of the table, on 400 other training texts of AG News. AdamW is there to see what mini-distilbert keeps of mini-bert's accuracy, as DistilBERT's authors did.
+chosen once per row of the table, on 400 other training texts of AG News. AdamW is there to see what
+mini-distilbert keeps of mini-bert's accuracy, as DistilBERT's authors did.
 
 Every run is a trial in WORK/trials; running again goes on where it stopped, and several processes
 (each with `--threads 1`) may work on one folder. Prints the Markdown table of the model cards.
