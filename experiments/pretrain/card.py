@@ -58,11 +58,11 @@ _FIGURES = {
 }
 _LIMITS = """## Intended use and limits
 For studies and demonstrations of fine-tuning (federated or not) on two cores, in minutes, without
-a network. What they know is what a text is about. As language models they are barely past word
-frequencies and topic, as the filled gaps show: five million tokens are few. Lower-case English;
-trained on 128 tokens at most (positions up to 512 exist, those past 128 are untrained). They are
-far weaker than their namesakes, and what holds for them need not hold for those. They repeat what
-their texts say, prejudices included. Not for decisions about people.
+a network. What they know is what a text is about. As language models they are little past word
+frequencies and topic, as the filled gaps show: {tokens:.0f} million tokens are few. Lower-case
+English; trained on 128 tokens at most (positions up to 512 exist, those past 128 are untrained).
+They are far weaker than their namesakes, and what holds for them need not hold for those. They
+repeat what their texts say, prejudices included. Not for decisions about people.
 """
 _LICENCE = """## Licence and texts
 The weights are released under the Apache License 2.0, as the teacher's are. The teacher is
@@ -162,8 +162,8 @@ def write_card(name: str, directory: Path, work: Path, rate: float, table: str) 
         "half precision.\n",
         "## How it was made\nBy `fedtune.experiments.pretrain` on two CPU cores: "
         f"{sum(counts.values()):,} passages (2 % of them held out), AdamW (betas 0.9 and 0.98, "
-        "weight decay 0.01 on matrices), bf16 products on fp32 weights. Token "
-        "embeddings start from the first principal components of the teacher's.\n",
+        "weight decay 0.01 on matrices), bf16 products on fp32 weights, no padding. "
+        "Token embeddings start from the first principal components of the teacher's.\n",
         _stage_table(name) + "\n",
         "Before saving, all embeddings were multiplied by one factor, and what stands before the "
         "tied decoder divided by it: the outputs stay the same, and plain SGD no longer oscillates "
@@ -181,7 +181,7 @@ def write_card(name: str, directory: Path, work: Path, rate: float, table: str) 
         f"## Fine-tuning\nRecommended learning rate of plain SGD (batches of 32, 128 tokens, "
         f"fp32, no momentum): {rate}.\n",
         table,
-        _LIMITS,
+        _LIMITS.format(tokens=sum(s.steps * s.tokens for s in STAGES[name]) / 1e6),
         _LICENCE.format(texts=_source_table(counts)),
     ]
     partial = directory / "README.md.partial"

@@ -1,0 +1,100 @@
+"""What the benchmarks compute: real texts where there are any, models of chosen shapes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from fedtune.config import TrialConfig
+from fedtune.models import zoo
+from fedtune.models.classifier import quiet_transformers
+from fedtune.trial.federation import Federation
+from fedtune.trial.prepare import prepare
+
+
+def hardware(threads: int) -> str:
+    """The line that belongs under every measured figure."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = (line for line in info.read_text().splitlines() if line.startswith("model name"))
+        cpu = next(names, f":{cpu}").partition(":")[2].strip()
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{cpu}, {os.cpu_count()} cores{gpu}, {threads} threads; Python "
+        f"{platform.python_version()}, PyTorch {torch.__version__}; {date.today():%Y-%m-%d}."
+    )
+
+
+def make_model(directory: Path, layers: int, width: int) -> Path:
+    """Write a BERT of that shape with random weights and mini-bert's tokenizer.
+
+    Heads are 64 wide, the feed-forward part four times as wide as the model, as in BERT base.
+    """
+    from transformers import BertConfig, BertForSequenceClassification
+
+    config = BertConfig(
+        vocab_size=8000,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=max(width // 64, 1),
+        intermediate_size=4 * width,
+    )
+    with quiet_transformers(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertForSequenceClassification(config).save_pretrained(directory)
+    source = zoo.find_model("mini-bert").directory
+    for name in zoo.TOKENIZER_FILES:
+        if (source / name).is_file():
+            (directory / name).write_bytes((source / name).read_bytes())
+    return directory
+
+
+@contextmanager
+def model_of(asked: str) -> Iterator[str]:
+    """A model by its name, or one of a shape such as ``4x256`` (layers x width), while needed."""
+    layers, _, width = asked.partition("x")
+    if not (layers.isdigit() and width.isdigit()):
+        yield asked
+        return
+    with TemporaryDirectory() as folder:
+        yield str(make_model(Path(folder) / asked, int(layers), int(width)))
+
+
+def federation(
+    model: str,
+    dataset: str,
+    *,
+    clients: int,
+    examples: int,
+    threads: int,
+    precision: str = "auto",
+    local_epochs: int = 1,
+) -> Federation:
+    """A federation that is ready for its first round."""
+    config = TrialConfig(
+        model=model,
+        dataset=dataset,
+        clients=clients,
+        train_examples=examples,
+        test_examples=min(examples, 400),
+        local_epochs=local_epochs,
+        learning_rate=0.01,
+        threads=threads,
+        precision=precision,  # type: ignore[arg-type]
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
+    return Federation(prepare(config))
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
