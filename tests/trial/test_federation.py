@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification
 from fedtune.federated.flat import digest
 from fedtune.federated.local import Diverged, train_client
 from fedtune.models.classifier import draw_head, head_names
+from fedtune.models.forward import PackedForward, PaddedForward
 from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import prepare
 
@@ -219,3 +220,43 @@ def test_speed_is_measured_without_a_trace(bert: str) -> None:
     assert trained > 0
     assert evaluated > 0
     assert timeless(made.round(1, True)) == timeless(twin.round(1, True))
+
+
+@pytest.mark.parametrize("name", ["bert", "albert", "distilbert"])
+def test_a_checkpoint_continues_with_or_without_padding(
+    name: str, without_dropout: Path, tmp_path: Path
+) -> None:
+    """Which way the batches go is no part of the model."""
+    model, ends = str(without_dropout / name), []
+    begun = federation(model, precision="fp32")
+    record = begun.round(1, evaluates=True)
+    begun.save(tmp_path)
+    for forward in (PackedForward, PaddedForward):
+        made = federation(model, precision="fp32")
+        made.flat.forward = forward(made.flat.model, "fp32")
+        made.load(tmp_path, record["params_digest"])
+        made.round(2, evaluates=False)
+        ends.append(made.server.clone())
+    step = ends[0] - begun.server
+    assert (ends[1] - ends[0]).norm() < 1e-3 * step.norm()
+
+
+def test_bf16_follows_the_curve_of_fp32(without_dropout: Path) -> None:
+    """With the same batches and no dropout, so that nothing differs but rounding."""
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        made = federation(str(without_dropout / "bert"), precision=precision)
+        rounds = [made.round(n, evaluates=True) for n in (1, 2, 3)]
+        losses[precision] = [(r["train/loss"], r["test/loss"]) for r in rounds]
+        assert made.server.dtype == torch.float32
+    assert torch.tensor(losses["bf16"]).allclose(torch.tensor(losses["fp32"]), rtol=0.02)
+    assert losses["bf16"] != losses["fp32"]
+
+
+def test_a_trial_gives_the_same_bits_again_in_either_precision(bert: str) -> None:
+    for precision in ("fp32", "bf16"):
+        digests = set()
+        for _ in range(2):
+            made = federation(bert, precision=precision)
+            digests.add(made.round(1, evaluates=False)["params_digest"])
+        assert len(digests) == 1
