@@ -1,0 +1,102 @@
+"""The comparison with other tools: what it prints, and that all compute the same."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import peers
+
+TINY = [
+    *("--dataset", "toy", "--clients", "4", "--examples", "66"),
+    *("--batch-size", "8", "--max-length", "32", "--threads", "1"),
+]
+
+
+def running(name: str, *seconds: float) -> peers.Running:
+    """A peer as it is after its rounds."""
+    nothing = Path()
+    return peers.Running(name, None, nothing, nothing, 1, 5.0, "1.0", 100.0, [9.9, *seconds])  # type: ignore[arg-type]
+
+
+def test_every_peer_computes_the_same(bert: str) -> None:
+    """Unequal clients, two local epochs; the peers that need no environment of their own."""
+    names = ["fedtune", "plain", *(["trainer"] if importlib.util.find_spec("accelerate") else [])]
+    lines: list[str] = []
+    code = peers.main(
+        [*TINY, "--check", "--model", bert, "--local-epochs", "2", "--peers", ",".join(names)],
+        lines.append,
+    )
+    printed = "\n".join(lines)
+    assert code == 0, printed
+    for name in names:
+        difference = re.search(rf"^\| {name} \| .* \| (\S+) \|$", printed, re.MULTILINE)
+        assert difference, printed
+        assert float(difference[1]) < peers.TOLERANCE
+    moved = re.search(r"moved the parameters by up to (\S+);", printed)
+    assert moved, printed
+    assert float(moved[1]) > 100 * peers.TOLERANCE
+
+
+def test_a_tool_that_cannot_be_installed_is_left_out(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(command: object) -> None:
+        raise peers.LeftOut("its environment could not be made: no network")
+
+    monkeypatch.setattr(peers, "run", offline)
+    lines: list[str] = []
+    out, names = tmp_path / "new" / "out.json", ["--peers", "fedtune-fp32,flower"]
+    places = ["--venvs", str(tmp_path / "venvs"), "--out", str(out)]
+    code = peers.main([*TINY, "--model", bert, "--rounds", "1", *names, *places], lines.append)
+    printed = "\n".join(lines)
+    assert code == 0, printed
+    assert "| peer | version | median s a round | ratio to fedtune-fp32 (min to max) |" in printed
+    assert "\n| fedtune-fp32 | " in printed
+    assert "\nflower is left out: its environment could not be made: no network\n" in printed
+    written = json.loads(out.read_text())
+    assert len(written["peers"]["fedtune-fp32"]["seconds"]) == 1
+    assert list(written["left_out"]) == ["flower"]
+
+
+def test_ratios_are_of_the_same_turn(tmp_path: Path) -> None:
+    """A turn in which the machine was slow for all changes no ratio."""
+    finished = [running("fedtune", 1.0, 3.0, 1.0), running("plain", 2.0, 6.0, 4.0)]
+    asked = peers.parse(["--examples", "100", "--local-epochs", "2"])
+    numbers = peers.summarise(finished, asked)
+    assert numbers["plain"]["ratio"] == {"median": 2.0, "min": 2.0, "max": 4.0}
+    assert numbers["plain"]["median_s"] == 4.0
+    assert numbers["plain"]["examples_per_s"] == 50.0
+    assert list(peers.table(numbers))[-1] == (
+        "| plain | 1.0 | 4.00 | 2.00 (2.00 to 4.00) | 50 | 5.0 | 9.90 | 100 |"
+    )
+    peers.draw(numbers, "a title", tmp_path / "figure.svg")
+    assert "<svg" in (tmp_path / "figure.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("WARNING: x\nERROR: No matching distribution\n[notice] new pip\n", "ERROR: No matching"),
+        (
+            "Traceback\n  File\nray.exceptions.RayError: gone\nbye\n",
+            "ray.exceptions.RayError: gone",
+        ),
+        ("Killed\n", "Killed"),
+        ("", "it said nothing"),
+    ],
+)
+def test_the_reason_is_taken_from_what_a_program_said(said: str, reason: str) -> None:
+    assert peers.reason_in(said).startswith(reason)
+
+
+def test_a_peer_that_dies_is_named_with_its_reason(tmp_path: Path) -> None:
+    """Its program reads a work folder that is not there."""
+    asked = peers.parse([*TINY, "--peers", "plain"])
+    finished, left_out = peers.take_turns(["plain"], tmp_path, asked, lambda line: None)
+    assert not finished
+    assert left_out["plain"].startswith("it failed: FileNotFoundError")
