@@ -32,8 +32,8 @@ check: install ## ruff, formatting, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: install ## what federation costs: rounds at several K, beside a plain loop
-	@$(BIN)/python -m benchmarks.federation
+bench: install ## every speed table: other tools, techniques, scaling, launches (an hour)
+	@$(BIN)/python -m benchmarks
 
 bench-mini: install ## the miniatures against the same models from random weights (hours)
 	@$(BIN)/python -m benchmarks.mini

@@ -128,7 +128,7 @@ class Bench:
         return folder
 
     def accuracy(self, run: Run) -> float | None:
-        """What ``run`` reached in the end, where it is done; in tuning, the last two rounds' mean."""
+        """What ``run`` reached, where it is done: in tuning the mean of the last two rounds."""
         config = self.config(run)
         folder = TrialFolder(self.work / "trials", prepare(config).trial_id)
         records = folder.records() if folder.exists else []

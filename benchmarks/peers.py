@@ -1,6 +1,6 @@
 """One federated round in fedtune and in other tools: the same texts, batches, model and averaging.
 
-    python -m benchmarks.peers --model mini-bert --clients 32        (or: --shape 4x128)
+    python -m benchmarks.peers --model mini-bert --clients 32        (or: --model 4x128)
     python -m benchmarks.peers --check --model mini-bert --clients 4 --examples 64
 
 Every tool runs in a process of its own, and in an environment of its own where it needs other
@@ -20,42 +20,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import re
-import select
 import shlex
-import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from datetime import date
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.environments import LeftOut, python_of
+from benchmarks.turns import Player, Running, take_turns
+from benchmarks.workload import hardware, model_of
 from fedtune.config import BadInput, TrialConfig
-from fedtune.models.classifier import quiet_transformers
-from fedtune.models.zoo import TOKENIZER_FILES, find_model
 from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import available_cores, has_bf16, open_examples, prepare
 
-#: What each environment has, besides the PyTorch, transformers and NumPy that run here.
-ENVIRONMENTS: Mapping[str, tuple[str, ...]] = {
-    "trainer": ("accelerate==1.15.0",),
-    "flower": ("flwr[simulation]==1.41.0",),
-    "pfl": ("pfl[pytorch]==0.6.0",),
-}
-SAME_AS_HERE = ("torch", "transformers", "numpy")
 ROUNDS = Path(__file__).parent / "rounds"
 #: In --check: a tool whose parameters differ by more does something else.
 TOLERANCE = 1e-4
@@ -81,21 +64,15 @@ PEERS: Mapping[str, Peer] = {
 }
 
 
-class LeftOut(Exception):
-    """A peer cannot take part, or not any more; the message says why."""
-
-
 # The work folder
 
 
-def write_work(folder: Path, asked: argparse.Namespace) -> None:
+def write_work(folder: Path, model: str, asked: argparse.Namespace) -> None:
     """Write model, texts, partition and batches for all peers into ``folder``."""
     federation = Federation(
         prepare(
             TrialConfig(
-                model=str(random_bert(asked.shape, folder / "shape"))
-                if asked.shape
-                else asked.model,
+                model=model,
                 dataset=asked.dataset,
                 clients=asked.clients,
                 train_examples=asked.examples,
@@ -131,29 +108,6 @@ def write_work(folder: Path, asked: argparse.Namespace) -> None:
     )
 
 
-def random_bert(size: str, folder: Path) -> Path:
-    """A BERT of ``size`` (LAYERSxWIDTH) with random weights and mini-bert's tokenizer."""
-    from transformers import AutoConfig, AutoModel
-
-    layers, width = map(int, size.split("x"))
-    source = find_model("mini-bert").directory
-    with quiet_transformers(), torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = AutoConfig.from_pretrained(
-            source,
-            num_hidden_layers=layers,
-            hidden_size=width,
-            num_attention_heads=max(width // 64, 1),
-            intermediate_size=4 * width,
-            dtype=torch.float32,
-        )
-        AutoModel.from_config(config).save_pretrained(folder)
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
-    return folder
-
-
 def partition_arrays(federation: Federation, rounds: int) -> dict[str, np.ndarray]:
     """Each client's texts, and those of every batch, in the order round, client, step."""
     clients, recipe = federation.clients, federation.recipe
@@ -173,191 +127,43 @@ def partition_arrays(federation: Federation, rounds: int) -> dict[str, np.ndarra
     }
 
 
-# Environments
+# The peers
 
 
-def python_of(environment: str | None, venvs: Path, say: Callable[[str], None]) -> Path:
-    """The interpreter that has the packages of ``environment``, made where it is missing.
-
-    Raises LeftOut where that is not possible.
-    """
-    here = Path(sys.executable)
-    if environment is None:
-        return here
-    wanted = (*ENVIRONMENTS[environment], *(f"{n}=={public_version(n)}" for n in SAME_AS_HERE))
-    folder = (venvs / environment).absolute()
-    for python in (here, folder / "bin" / "python"):
-        if python.exists() and has_packages(python, wanted):
-            return python
-    say(f"Installing {' '.join(wanted)} into {venvs / environment} (minutes, once) ...")
-    python = folder / "bin" / "python"
-    run([str(here), "-m", "venv", str(folder)])
-    run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted])
-    return python
-
-
-def public_version(package: str) -> str:
-    """The version that runs here, without what a build adds to it."""
-    return version(package).partition("+")[0]
+def players_of(
+    asked: argparse.Namespace, work: Path, say: Callable[[str], None]
+) -> tuple[list[Player], dict[str, str]]:
+    """The processes of all peers, and why some have none."""
+    players, left_out = [], {}
+    for name in asked.names:
+        peer = PEERS[name]
+        try:
+            python = python_of(peer.environment, asked.venvs, say)
+        except LeftOut as reason:
+            left_out[name] = str(reason)
+            continue
+        precision = "bf16" if peer.bf16 and not asked.check else "fp32"
+        files = [ROUNDS / peer.program, work, params_of(work, name)]
+        command = [str(python), *map(str, files), "--precision", precision]
+        players.append(Player(name, command, environment_variables(asked.threads)))
+    return players, left_out
 
 
-def has_packages(python: Path, wanted: Iterable[str]) -> bool:
-    """Has that interpreter exactly those versions?"""
-    names = dict(requirement.split("==") for requirement in wanted)
-    names = {name.partition("[")[0]: number for name, number in names.items()}
-    program = (
-        "import sys; from importlib.metadata import version; "
-        "print(*[version(name).partition('+')[0] for name in sys.argv[1:]])"
-    )
-    found = subprocess.run([python, "-c", program, *names], capture_output=True, text=True)
-    return found.stdout.split() == list(names.values())
-
-
-def run(command: Sequence[str]) -> None:
-    """Run to the end; LeftOut with what it complained of where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise LeftOut(f"its environment could not be made: {reason_in(done.stderr)}")
-
-
-def reason_in(text: str) -> str:
-    """The last line of ``text`` that names an error, else the last one."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r"(ERROR|[\w.]*(Error|Exception)):", line)]
-    return (errors or lines or ["it said nothing"])[-1][:200]
-
-
-# Processes that take turns
-
-
-@dataclass
-class Running:
-    """A started peer, and what is known of it so far; ``seconds`` are of all rounds."""
-
-    name: str
-    process: subprocess.Popen[str]
-    log: Path
-    params: Path
-    patience_s: float
-    started_s: float = 0.0
-    version: str = ""
-    peak_mb: float = 0.0
-    seconds: list[float] = field(default_factory=list)
-
-    def ask(self, question: str, answer: str) -> float:
-        """Say ``question``; gives the number after the word ``answer`` in the reply."""
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # it has gone; `expect` says why
-            print(question, file=self.process.stdin, flush=True)
-        return float(self.expect(answer))
-
-    def expect(self, word: str) -> str:
-        """What comes after ``word`` in the next line; LeftOut where there is none.
-
-        A peer never says two lines in a row, so nothing waits in a buffer that `select` cannot see.
-        """
-        assert self.process.stdout is not None
-        if not select.select([self.process.stdout], [], [], self.patience_s)[0]:
-            raise LeftOut(f"silent for {self.patience_s:.0f} s")
-        first, _, rest = self.process.stdout.readline().strip().partition(" ")
-        if first != word:
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(30)
-            raise LeftOut(f"it failed: {reason_in(self.log.read_text(errors='replace'))}")
-        return rest
-
-    def one_round(self) -> None:
-        """Let it compute one round."""
-        self.seconds.append(self.ask("go", "done"))
-
-    def end(self) -> None:
-        """All rounds are done: let it save its parameters and end."""
-        self.peak_mb = self.ask("end", "peak")
-
-
-@contextmanager
-def started(name: str, python: Path, work: Path, asked: argparse.Namespace) -> Iterator[Running]:
-    """Start a peer and wait until it is ready; it is gone afterwards."""
-    peer = PEERS[name]
-    precision = "bf16" if peer.bf16 and not asked.check else "fp32"
-    log, params = work / f"{name}.log", work / f"{name}.npz"
-    program = [str(python), str(ROUNDS / peer.program), str(work), str(params)]
-    begin = time.perf_counter()
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            [*program, "--precision", precision],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=environment_variables(asked.threads),
-            start_new_session=True,
-        )
-    try:
-        running = Running(name, process, log, params, asked.patience)
-        running.version = running.expect("ready")
-        running.started_s = time.perf_counter() - begin
-        yield running
-    finally:
-        stop(process)
+def params_of(work: Path, name: str) -> Path:
+    """Where a peer leaves its parameters."""
+    return work / f"{name}.npz"
 
 
 def environment_variables(threads: int) -> dict[str, str]:
-    """The environment of every peer: its threads, no network, no telemetry, no Ray but its own."""
-    own = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    return own | {
+    """What every peer finds: its threads, no network, no telemetry, no Ray but its own."""
+    return {
         "PYTHONPATH": str(ROUNDS),
         "OMP_NUM_THREADS": str(threads),
         "HF_HUB_OFFLINE": "1",
         "FLWR_TELEMETRY_ENABLED": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ADDRESS": "local",
     }
-
-
-def stop(process: subprocess.Popen[str]) -> None:
-    """Close the talk; a peer that is done ends by itself, any other is made to."""
-    for end in (process.stdin, process.stdout):
-        if end is not None:
-            with suppress(BrokenPipeError):
-                end.close()
-    for way_out in (None, signal.SIGTERM, signal.SIGKILL):
-        with suppress(subprocess.TimeoutExpired, ProcessLookupError):
-            if way_out is not None:
-                os.killpg(process.pid, way_out)
-            process.wait(30)
-            return
-
-
-def take_turns(
-    names: Sequence[str], work: Path, asked: argparse.Namespace, say: Callable[[str], None]
-) -> tuple[list[Running], dict[str, str]]:
-    """All rounds of all peers; gives those that finished, and why the others did not."""
-    playing: list[Running] = []
-    left_out: dict[str, str] = {}
-    with ExitStack() as processes:
-
-        def attempt(name: str, action: Callable[[], Any]) -> Any:
-            try:
-                return action()
-            except LeftOut as reason:
-                left_out[name] = str(reason)
-                return None
-
-        for name in names:
-            python = attempt(name, lambda n=name: python_of(PEERS[n].environment, asked.venvs, say))
-            if python is not None:
-                peer = started(name, python, work, asked)
-                running = attempt(name, lambda p=peer: processes.enter_context(p))
-                playing += [running] if running else []
-        for turn in range(asked.all_rounds):
-            first = turn % max(len(playing), 1)  # nobody is always the one after the slowest
-            for running in playing[first:] + playing[:first]:
-                if running.name not in left_out:
-                    attempt(running.name, running.one_round)
-        for running in playing:
-            if running.name not in left_out:
-                attempt(running.name, running.end)
-    return [running for running in playing if running.name not in left_out], left_out
 
 
 # What comes out
@@ -403,16 +209,15 @@ def table(numbers: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         )
 
 
-def differences(finished: Sequence[Running]) -> dict[str, float]:
+def differences(work: Path, finished: Sequence[Running]) -> dict[str, float]:
     """The largest absolute difference of each peer's parameters to those of the plain loop.
 
     Infinite where a parameter is missing or not finite.
     """
-    plain = next(running for running in finished if running.name == "plain")
-    expected = parameters(plain.params)
+    expected = parameters(params_of(work, "plain"))
     found: dict[str, float] = {}
     for running in finished:
-        theirs = parameters(running.params)
+        theirs = parameters(params_of(work, running.name))
         if set(expected) - set(theirs):
             found[running.name] = float("inf")
             continue
@@ -426,45 +231,13 @@ def parameters(path: Path) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def movement(work: Path, finished: Sequence[Running]) -> float:
+def movement(work: Path) -> float:
     """How far the rounds moved the plain loop's parameters at most: what a difference is beside."""
     from safetensors.numpy import load_file
 
     before = load_file(work / "model" / "model.safetensors")
-    plain = next(running for running in finished if running.name == "plain")
-    after = parameters(plain.params)
+    after = parameters(params_of(work, "plain"))
     return max(float(np.abs(after[name] - before[name]).max()) for name in before if name in after)
-
-
-def machine(threads: int) -> dict[str, Any]:
-    """What the numbers were measured on."""
-    return {
-        "cpu": cpu_model(),
-        "cores": available_cores(),
-        "threads": threads,
-        "bf16": has_bf16("cpu"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "date": date.today().isoformat(),
-    }
-
-
-def cpu_model() -> str:
-    """The processor's name, as far as the system tells it."""
-    path = Path("/proc/cpuinfo")
-    for line in path.read_text().splitlines() if path.exists() else ():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def describe_machine(facts: Mapping[str, Any]) -> str:
-    """The machine in one line."""
-    return (
-        f"{facts['cpu']}{' with bf16' if facts['bf16'] else ''}, {facts['cores']} cores, "
-        f"threads {facts['threads']}, Python {facts['python']}, PyTorch {facts['torch']}, "
-        f"{facts['date']}"
-    )
 
 
 def draw(numbers: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:
@@ -496,23 +269,15 @@ def draw(numbers: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> No
 # The command
 
 
-def shape(text: str) -> str:
-    """``text`` where it is LAYERSxWIDTH, with a width that heads of 64 or one head can share."""
-    if re.fullmatch(r"[1-9]\d*x[1-9]\d*", text):
-        width = int(text.partition("x")[2])
-        if width < 64 or width % 64 == 0:
-            return text
-    raise argparse.ArgumentTypeError(f"{text!r} is not like 4x128, the width a multiple of 64")
-
-
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command's options, checked."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="mini-bert", help="what fedtune takes")
     parser.add_argument(
-        "--shape", type=shape, help="LAYERSxWIDTH of a BERT of random weights, in its place"
+        "--model",
+        default="mini-bert",
+        help="what fedtune takes, or LAYERSxWIDTH for a BERT of random weights",
     )
     parser.add_argument("--dataset", default="bbc-news")
     parser.add_argument("--clients", type=int, default=32)
@@ -549,14 +314,17 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         work = Path(folder)
         try:
-            write_work(work, asked)
+            with model_of(asked.model) as model:
+                write_work(work, model, asked)
         except BadInput as bad:
             say(str(bad))
             return 2
-        finished, left_out = take_turns(asked.names, work, asked, say)
+        players, missing = players_of(asked, work, say)
+        finished, left_out = take_turns(players, asked.all_rounds, work, asked.patience)
+        left_out = missing | left_out
         results: dict[str, Any] = {
             "command": command,
-            "machine": machine(asked.threads),
+            "hardware": hardware(asked.threads),
             "left_out": left_out,
         }
         if asked.check:
@@ -565,7 +333,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
             code = report_times(finished, asked, results, say)
     for name, reason in left_out.items():
         say(f"{name} is left out: {reason}")
-    say(f"\n{describe_machine(results['machine'])}\n`{command}`")
+    say(f"\n{results['hardware']}\n`{command}`")
     if asked.out:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
         asked.out.write_text(json.dumps(results, indent=1) + "\n")
@@ -579,8 +347,8 @@ def report_check(
     if all(running.name != "plain" for running in finished):
         say("The plain loop did not finish, so there is nothing to compare with.")
         return 1
-    results["differences"] = differences(finished)
-    results["movement"] = movement(work, finished)
+    results["differences"] = differences(work, finished)
+    results["movement"] = movement(work)
     say("| peer | version | largest difference to plain |\n|---|---|---|")
     for running in finished:
         say(f"| {running.name} | {running.version} | {results['differences'][running.name]:.1e} |")
@@ -600,10 +368,7 @@ def report_times(
 ) -> int:
     """Print the table and draw the figure; 1 where no peer finished."""
     results["peers"] = summarise(finished, asked)
-    what = (
-        f"{'BERT ' + asked.shape if asked.shape else asked.model}, {asked.examples} texts of "
-        f"{asked.dataset}, K = {asked.clients}"
-    )
+    what = f"{asked.model}, {asked.examples} texts of {asked.dataset}, K = {asked.clients}"
     say(f"{what}, E = {asked.local_epochs}; median of {asked.rounds} rounds\n")
     for line in table(results["peers"]):
         say(line)

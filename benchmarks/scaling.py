@@ -12,21 +12,22 @@ smaller, and then a round takes more steps.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import resource
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.rounds.common import Turns, peak_mb
+from benchmarks.turns import Player, take_turns
 from benchmarks.workload import federation, hardware, markdown, model_of
 
 
 def measured(asked: argparse.Namespace) -> None:
-    """The measured process: a round for every line on stdin, its seconds as the answer."""
+    """The measured process: a round each turn. Its version is the size of its model in MB."""
+    turns = Turns()
     with model_of(asked.model) as model:
         made = federation(
             model,
@@ -36,65 +37,39 @@ def measured(asked: argparse.Namespace) -> None:
             threads=asked.threads,
             precision=asked.precision,
         )
-    for round_num, _ in enumerate(sys.stdin, start=1):
-        start = time.perf_counter()
+    turns.ready(str(made.flat.num_parameters * 4 / 2**20))
+    for round_num in range(1, asked.rounds + 2):
+        turns.wait()
         made.round(round_num, evaluates=False)
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": seconds, "peak_mb": peak, "model_mb": megabytes(made)}))
-        sys.stdout.flush()
+        turns.done()
+    turns.finish(peak_mb())
 
 
-def megabytes(made: Any) -> float:
-    """The size of the model's parameters in fp32."""
-    return made.flat.num_parameters * 4 / 2**20
-
-
-def take_turns(settings: Sequence[dict[str, Any]], rounds: int) -> list[dict[str, float]]:
-    """Median seconds, peak memory and model size for each of ``settings``; one warm-up round."""
-    processes = [start(each) for each in settings]
-    answers: list[list[dict[str, float]]] = [[] for _ in settings]
-    for _ in range(rounds + 1):
-        for process, kept in zip(processes, answers, strict=True):
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-            kept.append(json.loads(process.stdout.readline()))
-    for process in processes:
-        process.communicate()
-    return [
-        kept[-1] | {"seconds": statistics.median(answer["seconds"] for answer in kept[1:])}
-        for kept in answers
-    ]
-
-
-def start(settings: dict[str, Any]) -> subprocess.Popen[str]:
-    options = [f"--{name}={value}" for name, value in settings.items()]
-    return subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.scaling", "--measured", *options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": str(settings["threads"])},
-    )
+def player(name: str, settings: dict[str, Any]) -> Player:
+    options = [f"--{key}={value}" for key, value in settings.items()]
+    command = [sys.executable, "-m", "benchmarks.scaling", "--measured", *options]
+    return Player(name, command, {"OMP_NUM_THREADS": str(settings["threads"])})
 
 
 def table(name: str, values: Sequence[Any], common: dict[str, Any], rounds: int) -> str:
     """A table over ``values`` of the setting ``name``; ratios are to the first."""
-    results = take_turns([common | {name: value} for value in values], rounds)
-    first = results[0]
+    players = [player(str(value), common | {name: value, "rounds": rounds}) for value in values]
+    with TemporaryDirectory() as logs:
+        finished, left_out = take_turns(players, rounds + 1, Path(logs))
+    if left_out:
+        raise SystemExit(f"{left_out}")
+    seconds = [statistics.median(each.seconds[1:]) for each in finished]  # the first warms up
     rows = []
-    for value, result in zip(values, results, strict=True):
-        more = result["peak_mb"] - first["peak_mb"]
+    for value, each, median in zip(values, finished, seconds, strict=True):
+        more = each.peak_mb - finished[0].peak_mb
         rows.append(
             [
                 value,
-                f"{result['seconds']:.2f}",
-                f"{result['seconds'] / first['seconds']:.2f}",
-                f"{common['examples'] / result['seconds']:.0f}",
-                f"{result['peak_mb']:.0f}",
-                f"{more:+.0f} ({more / result['model_mb']:+.1f} models)",
+                f"{median:.2f}",
+                f"{median / seconds[0]:.2f}",
+                f"{common['examples'] / median:.0f}",
+                f"{each.peak_mb:.0f}",
+                f"{more:+.0f} ({more / float(each.version):+.1f} models)",
             ]
         )
     header = [name, "s a round", "ratio", "examples/s", "peak MB", f"more than {values[0]}"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import peers
+from benchmarks import environments, peers, turns
 
 TINY = [
     *("--dataset", "toy", "--clients", "4", "--examples", "66"),
@@ -17,10 +17,9 @@ TINY = [
 ]
 
 
-def running(name: str, *seconds: float) -> peers.Running:
+def running(name: str, *seconds: float) -> turns.Running:
     """A peer as it is after its rounds."""
-    nothing = Path()
-    return peers.Running(name, None, nothing, nothing, 1, 5.0, "1.0", 100.0, [9.9, *seconds])  # type: ignore[arg-type]
+    return turns.Running(name, None, Path(), 1, 5.0, "1.0", 100.0, [9.9, *seconds])  # type: ignore[arg-type]
 
 
 def test_every_peer_computes_the_same(bert: str) -> None:
@@ -46,9 +45,9 @@ def test_a_tool_that_cannot_be_installed_is_left_out(
     bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def offline(command: object) -> None:
-        raise peers.LeftOut("its environment could not be made: no network")
+        raise environments.LeftOut("its environment could not be made: no network")
 
-    monkeypatch.setattr(peers, "run", offline)
+    monkeypatch.setattr(environments, "run", offline)
     lines: list[str] = []
     out, names = tmp_path / "new" / "out.json", ["--peers", "fedtune-fp32,flower"]
     places = ["--venvs", str(tmp_path / "venvs"), "--out", str(out)]
@@ -91,12 +90,13 @@ def test_ratios_are_of_the_same_turn(tmp_path: Path) -> None:
     ],
 )
 def test_the_reason_is_taken_from_what_a_program_said(said: str, reason: str) -> None:
-    assert peers.reason_in(said).startswith(reason)
+    assert environments.reason_in(said).startswith(reason)
 
 
 def test_a_peer_that_dies_is_named_with_its_reason(tmp_path: Path) -> None:
     """Its program reads a work folder that is not there."""
     asked = peers.parse([*TINY, "--peers", "plain"])
-    finished, left_out = peers.take_turns(["plain"], tmp_path, asked, lambda line: None)
+    players, _ = peers.players_of(asked, tmp_path, lambda line: None)
+    finished, left_out = turns.take_turns(players, 1, tmp_path)
     assert not finished
     assert left_out["plain"].startswith("it failed: FileNotFoundError")
