@@ -16,13 +16,9 @@ import numpy as np
 from fedtune.config import BadInput
 from fedtune.data import bbc_news, toy
 from fedtune.data.catalog import (
-    NAMES,
     TOKENS_FILE,
     Location,
-    Source,
-    default_budget,
     is_cached,
-    offline_state,
     resolve,
     unreachable,
 )
@@ -31,18 +27,6 @@ from fedtune.hub import go_offline_if_unreachable
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
-
-__all__ = [
-    "NAMES",
-    "Source",
-    "TextSplit",
-    "Texts",
-    "cache_root",
-    "default_budget",
-    "load_texts",
-    "offline_state",
-    "resolve",
-]
 
 # Formats that hold tables. Others that `datasets` knows hold images or archives, or unpickle.
 _TABLES = {"parquet", "csv", "json", "arrow", "cache"}

@@ -11,7 +11,7 @@ import numpy as np
 
 from fedtune.config import BadInput, Fault
 from fedtune.data.columns import name_some
-from fedtune.data.tokens import Split, Tokens
+from fedtune.data.token_files import Split, Tokens
 from fedtune.randomness import derive_seed
 
 Amount = int | Literal["all"]

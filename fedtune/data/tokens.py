@@ -16,13 +16,11 @@ import numpy as np
 
 from fedtune.config import BadInput
 from fedtune.data.catalog import TOKENS_FILE, resolve
-from fedtune.data.token_files import FILES, FORMAT, Split, Tokens, open_tokens
+from fedtune.data.token_files import FILES, FORMAT, open_tokens
 from fedtune.data.tokenizer import BATCH, encode, load_tokenizer, progress_bar, tokenizer_hash
 
 if TYPE_CHECKING:
     from fedtune.data.sources import Texts
-
-__all__ = ["Split", "Tokens", "open_tokens", "tokenize", "write_tokens"]
 
 
 def tokenize(

@@ -16,7 +16,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from fedtune.config import BadInput
-from fedtune.data.sources import NAMES, default_budget, load_texts, offline_state, resolve
+from fedtune.data.catalog import NAMES, default_budget, offline_state, resolve
+from fedtune.data.sources import load_texts
 
 TRAIN = [("the rain", 0), ("bread and salt", 1), ("", 0), ("wind Wind unknown", 1), ("NA", 1)]
 TEST = [("more rain today", 0), ("butter", 1)]
@@ -363,7 +364,8 @@ def no_network(event, _):
         raise AssertionError(event)
 
 sys.addaudithook(no_network)
-from fedtune.data.sources import load_texts, offline_state
+from fedtune.data.catalog import offline_state
+from fedtune.data.sources import load_texts
 assert load_texts(sys.argv[1]).label_names == ("0", "1")
 assert "datasets" in sys.modules
 """
@@ -389,7 +391,8 @@ builder.download_and_prepare()
 prepared = Path(builder.cache_dir).parents[2]
 prepared.rename(prepared.with_name("fancyzhx___ag_news"))  # as a download from the hub is stored
 
-from fedtune.data.sources import load_texts, offline_state
+from fedtune.data.catalog import offline_state
+from fedtune.data.sources import load_texts
 assert offline_state("ag-news") == "cached"
 assert list(load_texts("ag-news").test.texts) == ["more rain today", "butter"]
 """

@@ -10,7 +10,7 @@ import pytest
 
 from fedtune.config import BadInput
 from fedtune.data.splits import Examples, select_examples
-from fedtune.data.tokens import Split, Tokens
+from fedtune.data.token_files import Split, Tokens
 
 Make = Callable[..., Tokens]
 

@@ -19,8 +19,9 @@ from transformers import AutoTokenizer
 from fedtune.config import BadInput
 from fedtune.data import tokens
 from fedtune.data.sources import load_texts
+from fedtune.data.token_files import open_tokens
 from fedtune.data.tokenizer import tokenizer_hash
-from fedtune.data.tokens import open_tokens, tokenize, write_tokens
+from fedtune.data.tokens import tokenize, write_tokens
 
 Write = Callable[..., Path]
 
@@ -276,7 +277,8 @@ OPEN_WITHOUT_LIBRARIES = """
 import sys
 from pathlib import Path
 sys.modules["datasets"] = sys.modules["transformers"] = sys.modules["torch"] = None
-from fedtune.data.tokens import open_tokens, tokenize
+from fedtune.data.token_files import open_tokens
+from fedtune.data.tokens import tokenize
 from fedtune.data.splits import select_examples
 out, tokenizer_dir = map(Path, sys.argv[1:])
 tokens = open_tokens(tokenize(str(out), tokenizer_dir, max_length=8))

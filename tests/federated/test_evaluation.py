@@ -10,7 +10,7 @@ import torch
 from material import NUM_CLASSES, PAD, load_flat, on_device, random_split
 from torch.nn.functional import cross_entropy
 
-from fedtune.data.tokens import Split
+from fedtune.data.token_files import Split
 from fedtune.federated import evaluation
 from fedtune.federated.evaluation import Evaluation, evaluate
 from fedtune.federated.flat import FlatModel
