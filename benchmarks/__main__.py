@@ -30,6 +30,8 @@ def commands(out: Path, dataset: str, quick: bool) -> Iterator[tuple[str, list[s
     yield "What each technique buys", ["techniques", "--dataset", dataset, *turns]
     yield "Where the time goes", ["parts", "--dataset", dataset, *rounds]
     yield "How it grows", ["scaling", "--dataset", dataset, *rounds]
+    seeds = ["--seeds", "2", "--rounds", "1", "--examples", "128"] if quick else []
+    yield "Does bf16 change the answer?", ["precision", "--dataset", dataset, *seeds]
     trials = ["--trials", "4", "--rounds", "2"] if quick else []
     yield "What a launch costs", ["sweeps", *trials]
 
