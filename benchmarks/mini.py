@@ -139,6 +139,8 @@ class Bench:
 
     def do(self, run: Run) -> None:
         """Run ``run`` unless it is done, or being done by another process."""
+        if self.accuracy(run) is not None:
+            return
         try:
             records = list(simulate(self.config(run), self.work / "trials"))
         except TrialInUse:
