@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,26 @@ def test_a_peer_that_dies_is_named_with_its_reason(tmp_path: Path) -> None:
     finished, left_out = turns.take_turns(players, 1, tmp_path)
     assert not finished
     assert left_out["plain"].startswith("it failed: FileNotFoundError")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        "techniques --model 2x64 --dataset toy --examples 64 --turns 1 --threads 1",
+        "parts --model 2x64 --dataset toy --examples 64 --clients 4 --rounds 1 --threads 1",
+        "scaling --model 2x64 --dataset toy --examples 64 --clients 4 --rounds 1 --threads 1",
+        "precision --dataset toy --examples 64 --rounds 1 --seeds 2 --threads 1",
+        "sweeps --trials 3 --rounds 1",
+    ],
+)
+def test_every_other_benchmark_prints_its_table(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *f"benchmarks.{command}".split()],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| --- |" in done.stdout
