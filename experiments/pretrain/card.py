@@ -179,7 +179,7 @@ def write_card(name: str, directory: Path, work: Path, rate: float, table: str) 
         + "\n".join(fill_gaps(directory))
         + "\n",
         f"## Fine-tuning\nRecommended learning rate of plain SGD (batches of 32, 128 tokens, "
-        f"fp32, no momentum): {rate}.\n",
+        f"fp32 parameters, no momentum): {rate}.\n",
         table,
         _LIMITS.format(tokens=sum(s.steps * s.tokens for s in STAGES[name]) / 1e6),
         _LICENCE.format(texts=_source_table(counts)),
