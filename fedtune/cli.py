@@ -245,6 +245,25 @@ def sync(sweep: str | None, store: str, tracking_uri: str | None) -> int:
     return sync_store(Path(store), sweep, tracking_uri, _console())
 
 
+@cli.command(short_help="Figures, tables and claims of a sweep, as one page.")
+@click.argument("sweep", required=False)
+@click.option("--out", default="report", metavar="DIR", help="folder to write  [default: ./report]")
+@_tracking_option
+def report(sweep: str | None, out: str, tracking_uri: str | None) -> int:
+    """Figures, tables, claims and a page of SWEEP, a name or a sweep file  [default: the latest].
+
+    Reads MLflow alone, so `fedtune sync` first if rounds are missing there. A sweep that is not
+    complete is reported as far as it has got.
+    """
+    from fedtune.analysis.report import print_report
+
+    if sweep and Path(sweep).suffix in (".yaml", ".yml") and Path(sweep).is_file():
+        from fedtune.sweep.sweepfile import read_sweep_file
+
+        sweep = read_sweep_file(Path(sweep)).name
+    return print_report(sweep or None, Path(out), tracking_uri, _console())
+
+
 @cli.command("list", short_help="Models, data sets, partitions, strategies, experiments.")
 def list_command() -> None:
     """Models, data sets, partitions, strategies and experiments that have a name here."""

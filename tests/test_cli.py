@@ -26,7 +26,10 @@ from support import (
 
 from fedtune.config import FIELDS
 
-HEAVY = ("torch", "ray", "mlflow", "transformers", "datasets", "optuna", "numpy", "rich")
+HEAVY = (
+    *("torch", "ray", "mlflow", "transformers", "datasets", "optuna", "numpy", "rich"),
+    *("matplotlib", "jinja2"),
+)
 
 
 def test_help_imports_nothing_heavy_and_answers_at_once(tmp_path: Path) -> None:

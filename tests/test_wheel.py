@@ -57,10 +57,13 @@ def test_the_wheel_holds_the_miniatures_as_their_cards_describe_them(wheel: Path
                 assert archive.read(f"{folder}/{file}") == (ROOT / folder / file).read_bytes()
 
 
-def test_the_wheel_holds_experiments_under_one_name_and_no_tests(wheel: Path) -> None:
+def test_the_wheel_holds_experiments_and_analysis_under_one_name_and_no_tests(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     assert "fedtune/experiments/smoke.yaml" in names
+    assert {f"fedtune/analysis/{file}" for file in ("report.py", "page.html.j2", "page.css")} <= {
+        *names
+    }
     assert {name.split("/")[0].split("-")[0] for name in names} == {"fedtune"}
     assert wheel.stat().st_size < 15e6
 

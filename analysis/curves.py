@@ -1,0 +1,180 @@
+"""Figures of whole runs: accuracy against rounds, sequential steps and bytes communicated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from fedtune.analysis import numbers, style
+from fedtune.analysis.figures import Drawn, labels
+from fedtune.analysis.grid import Cell, Grid, Series
+from fedtune.analysis.tracked import TrackedTrial
+
+_ROW_HEIGHT = 1.5
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """What runs along x: a number for each round of a trial; None leaves the trial out."""
+
+    of: Callable[[TrackedTrial, int], float | None]
+    label: str
+    log: bool = False
+    bytes: bool = False
+
+
+def accuracy_per_round(grid: Grid) -> Drawn | None:
+    """Figure 3: test accuracy per round, a panel for each model and data set."""
+    return _small_multiples(
+        grid,
+        _Axis(lambda trial, step: step, "round"),
+        "accuracy-per-round",
+        "Accuracy per round",
+        "Test accuracy after every round. Dotted: the target. Dashed: chance. ",
+    )
+
+
+def accuracy_per_step(grid: Grid) -> Drawn | None:
+    """Figure 4: the same against sequential steps (H1: do the curves fall onto one another?)."""
+    return _small_multiples(
+        grid,
+        _Axis(lambda t, step: step * t.steps_per_round or None, "sequential steps", log=True),
+        "accuracy-per-step",
+        "Accuracy against sequential steps",
+        "The same runs against the steps of the largest client, one after another. If K cost "
+        "nothing but steps per round, the curves of all K would lie on one another. ",
+    )
+
+
+def accuracy_per_byte(grid: Grid) -> Drawn | None:
+    """Figure 5: the same against bytes communicated, for K > 1."""
+    federated = Grid(tuple(trial for trial in grid.trials if trial.clients > 1))
+    return _small_multiples(
+        grid,
+        _Axis(_bytes_after, "bytes communicated", log=True, bytes=True),
+        "accuracy-per-byte",
+        "Accuracy against bytes communicated",
+        "The same runs against all that clients and server have sent, up and down. K = 1 sends "
+        "nothing and is left out; its target is the dotted line. ",
+        drawn=federated,
+    )
+
+
+def _bytes_after(trial: TrackedTrial, step: int) -> float | None:
+    record = next((r for r in trial.records if r["round"] == step), None)
+    return (record or {}).get("comm/bytes") or None
+
+
+def _small_multiples(
+    grid: Grid, axis: _Axis, name: str, title: str, caption: str, drawn: Grid | None = None
+) -> Drawn | None:
+    """A panel for each model (rows) and data set (columns), a colour for each K."""
+    drawn = drawn or grid
+    rows = [label for label in labels(grid) if any(s.label == label for s in drawn.series)]
+    columns = [dataset for dataset in grid.datasets if dataset in drawn.datasets]
+    if not any(trial.curve for trial in drawn.trials):
+        return None
+    turned = len(columns) == 1 and len(rows) > 1  # one data set: the models stand side by side
+    shape = (1, len(rows)) if turned else (len(rows), len(columns))
+    wide = shape[1] > 1
+    figure = Figure(
+        figsize=(style.PAGE if wide else style.COLUMN, _ROW_HEIGHT * shape[0] + 0.55),
+        layout="constrained",
+    )
+    panels = figure.subplots(*shape, squeeze=False, sharex="col", sharey=turned or "col")
+    colours = style.k_colours(grid.clients)
+    for i, label in enumerate(rows):
+        for j, dataset in enumerate(columns):
+            axes: Axes = panels[0][i] if turned else panels[i][j]
+            found = [s for s in drawn.series if (s.label, s.dataset) == (label, dataset)]
+            for series in found:
+                _levels(axes, grid, series)
+                for cell in drawn.cells(series):
+                    _curve(axes, cell, axis, colours[cell.clients])
+            axes.set_title(f"{label}, {dataset}")
+            if not found:
+                axes.text(0.5, 0.5, "no run", transform=axes.transAxes, ha="center")
+    for axes in panels.flat:  # after all of a column, which shares its axis, is drawn
+        _x_axis(axes, axis)
+    for row in panels:
+        row[0].set_ylabel("test accuracy")
+    for axes in panels[-1]:
+        axes.set_xlabel(axis.label)
+    shown = [clients for clients in grid.clients if clients in drawn.clients]
+    handles = [Line2D([], [], color=colours[k], label=f"K = {k}") for k in shown]
+    figure.legend(handles=handles, loc="outside upper left", ncols=8 if wide else 4)
+    return Drawn(name, title, caption + _bands(grid), figure, wide)
+
+
+def _curve(axes: Axes, cell: Cell, axis: _Axis, colour: str) -> None:
+    """The mean over seeds as far as all of them go; beneath it every seed, or an interval."""
+    trials = [trial for trial in cell.trials.values() if trial.curve]
+    if not trials:
+        return
+    shared = sorted(set.intersection(*(set(trial.curve) for trial in trials)))
+    xs = {step: x for step in shared if (x := axis.of(trials[0], step)) is not None}
+    seen = {step: [trial.curve[step] for trial in trials] for step in xs}
+    means = [numbers.mean(values) for values in seen.values()]
+    marker = "." if len(xs) == 1 else ""
+    axes.plot(list(xs.values()), means, color=colour, linewidth=1.1, marker=marker, zorder=3)
+    if len(trials) >= numbers.SEEDS_FOR_INTERVAL:
+        bounds = [numbers.interval(values) for values in seen.values()]
+        low, high = [b[0] for b in bounds], [b[1] for b in bounds]
+        axes.fill_between(list(xs.values()), low, high, color=colour, alpha=0.2, linewidth=0)
+    # Seeds by themselves: from the start where they are few, else only beyond the shared rounds.
+    first = shared[-1] if len(trials) >= numbers.SEEDS_FOR_INTERVAL else 0
+    for trial in trials if len(trials) > 1 else ():
+        steps = {step: axis.of(trial, step) for step in trial.curve if step >= first}
+        own = [(x, trial.curve[step]) for step, x in steps.items() if x is not None]
+        line = [x for x, _ in own], [y for _, y in own]
+        axes.plot(*line, color=colour, linewidth=0.5, alpha=0.45, zorder=2)
+
+
+def _levels(axes: Axes, grid: Grid, series: Series) -> None:
+    trials = [t for cell in grid.cells(series) for t in cell.trials.values() if t.curve]
+    if not trials:
+        return
+    if trials[0].chance > 0:
+        dashes = (0, (4, 3))
+        axes.axhline(trials[0].chance, color=style.MUTED, linestyle=dashes, linewidth=0.8)
+    targets = [trial.target for trial in trials if trial.reach is not None]
+    if targets:
+        axes.axhline(numbers.mean(targets), color=style.INK, linestyle=(0, (1, 2)), linewidth=0.8)
+
+
+def _x_axis(axes: Axes, axis: _Axis) -> None:
+    """Ticks for what has been drawn: plain numbers, more of them where the span is short."""
+    if not axis.log:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_xlim(left=0)
+        return
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 40 * low else (1,)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    show = size if axis.bytes else lambda value: f"{value:,.0f}"
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
+
+
+def size(num_bytes: float) -> str:
+    """Bytes for people, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"
+
+
+def _bands(grid: Grid) -> str:
+    if len(grid.seeds) >= numbers.SEEDS_FOR_INTERVAL:
+        return (
+            "Means over seeds with 95 % intervals as far as all seeds go; thin beyond that: each."
+        )
+    if len(grid.seeds) > 1:
+        return "Thin: every seed. Thick: their mean, as far as all seeds go."
+    return "One seed."

@@ -1,0 +1,163 @@
+"""What a reader wants in a minute: what federation costs each model, in words and in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedtune.analysis import numbers
+from fedtune.analysis.figures import labels
+from fedtune.analysis.grid import TITLES, Cell, Grid, role_of
+from fedtune.analysis.tables import Table, Value, lost
+from fedtune.analysis.tracked import TrackedTrial
+
+
+def cost(grid: Grid) -> Table:
+    """Accuracy and rounds of each model and data set, at K = 1 and at its largest K."""
+    rows: list[list[Value]] = []
+    for series in grid.series:
+        many = _most_clients(grid.cells(series))
+        if many is None:
+            continue
+        alone = grid.cell(series, 1)
+        one, other, less = alone.accuracies, many.accuracies, lost(grid, many)
+        rows.append(
+            [
+                series.label,
+                series.dataset,
+                many.clients,
+                numbers.mean(one.values()) if one else None,
+                numbers.mean(other.values()) if other else None,
+                points(less) if less else None,
+                alone.median_text(),
+                many.median_text(),
+                many.reached_text(),
+            ]
+        )
+    return Table(
+        "cost",
+        "What federation costs",
+        "Accuracies at the budget, means over seeds; points lost are paired by seed. Rounds to "
+        "target are medians.",
+        [
+            *("model", "data set", "K", "accuracy, K = 1", "accuracy, this K", "points lost"),
+            *("rounds, K = 1", "rounds, this K", "reached"),
+        ],
+        rows,
+    )
+
+
+def points(less: dict[int, float]) -> str:
+    """Percentage points over seeds: the mean with its interval or its range."""
+    seen = [100 * value for value in less.values()]
+    if len(seen) >= numbers.SEEDS_FOR_INTERVAL:
+        low, high = numbers.interval(seen)
+        return f"{_tenths(numbers.mean(seen))} [{_tenths(low)}, {_tenths(high)}]"
+    if len(seen) > 1:
+        return f"{_tenths(numbers.mean(seen))} ({_tenths(min(seen))} to {_tenths(max(seen))})"
+    return _tenths(seen[0])
+
+
+def _tenths(value: float) -> str:
+    return f"{round(value, 1) + 0.0:.1f}"  # the sum makes a zero of a negative zero
+
+
+def sentences(grid: Grid) -> list[str]:
+    """One sentence for each model: accuracy lost at the budget at its largest K, and rounds."""
+    found = (_sentence(grid, label) for label in labels(grid))
+    return [sentence for sentence in found if sentence]
+
+
+def _sentence(grid: Grid, label: str) -> str:
+    rows = [grid.cells(series) for series in grid.series if series.label == label]
+    many = [cell for cells in rows if (cell := _most_clients(cells)) is not None]
+    if not many:
+        return ""
+    clients = max(cell.clients for cell in many)
+    many = [cell for cell in many if cell.clients == clients]
+    told = [part for part in (_loses(grid, many), _reaches(grid, many)) if part]
+    return f"Spread over {clients} clients, {label} {' and '.join(told)}." if told else ""
+
+
+def _loses(grid: Grid, many: Sequence[Cell]) -> str:
+    """For example: loses 1.2 (ag-news) to 4.5 (imdb) points of accuracy at the budget."""
+    means = {
+        numbers.mean([100 * x for x in v.values()]): c.series.dataset
+        for c in many
+        if (v := lost(grid, c))
+    }
+    if not means:
+        return ""
+    ends = dict.fromkeys((min(means), max(means)))
+    listed = " to ".join(f"{_tenths(end)} ({means[end]})" for end in ends)
+    return f"loses {listed} points of accuracy at the budget"
+
+
+def _reaches(grid: Grid, many: Sequence[Cell]) -> str:
+    reaches = [reach for cell in many for reach in cell.reaches.values()]
+    met = sum(reach.rounds is not None for reach in reaches)
+    trials = f"{len(reaches)} trial{'s' * (len(reaches) != 1)}"
+    if not reaches:
+        return ""
+    alone = grid.cell(many[0].series, 1).median_text()
+    rounds = f" (rounds: {many[0].median_text()}, with one client {alone})"
+    return f"reaches its target in {met} of {trials}{rounds if len(many) == 1 and alone else ''}"
+
+
+def _most_clients(cells: Sequence[Cell]) -> Cell | None:
+    """The cell with the most clients of which something is known; None without a federated one."""
+    federated = [c for c in cells if c.clients > 1 and (c.accuracies or c.reaches)]
+    return federated[-1] if federated else None
+
+
+def caveats(grid: Grid) -> list[str]:
+    """What a reader has to know before believing any of it."""
+    lines = []
+    minis = [m for m in grid.models if m.startswith("mini-") and role_of(m)]
+    if minis:
+        stand = ", ".join(f"{model} for {TITLES[str(role_of(model))]}" for model in minis)
+        lines.append(
+            f"The models are miniatures that stand for the paper's: {stand}. Whether a shape "
+            "appears on them says nothing certain about the originals."
+        )
+    if len(grid.seeds) == 1:
+        lines.append("One seed: no spread over seeds is known, and none is shown.")
+    elif len(grid.seeds) < numbers.SEEDS_FOR_INTERVAL:
+        lines.append(f"{len(grid.seeds)} seeds: points are shown rather than intervals.")
+    if grid.clients and grid.clients[-1] < 32:
+        lines.append(
+            f"The largest K here is {grid.clients[-1]}, the paper's is 32: trends over K are "
+            "judged as far as this sweep goes."
+        )
+    early = [t for t in grid.trials if t.ended and t.accuracy is None and t.state == "reached"]
+    if early:
+        lines.append(
+            f"{len(early)} trial{'s' * (len(early) != 1)} stopped at the target before the budget "
+            "(stop=target), so no accuracy at the budget is known; stop=budget-then-target runs "
+            "on."
+        )
+    undefined = sorted(
+        {f"{t.model} on {t.dataset}" for t in grid.trials if t.state == "target_undefined"}
+    )
+    if undefined:
+        lines.append(
+            f"The baseline is not clearly above chance for {', '.join(undefined)}: there is no "
+            "target, and retention has no value."
+        )
+    diverged = [trial.name for trial in grid.trials if trial.state == "diverged"]
+    if diverged:
+        lines.append(
+            f"Diverged, and counted as not having reached the target: {', '.join(diverged)}."
+        )
+    disagree = [t.name for t in grid.trials if t.ended and not _agrees(t)]
+    if disagree:
+        lines.append(
+            "MLflow's summary differs from what the rounds there amount to, so it is out of date "
+            f"(`fedtune sync` mends that): {', '.join(disagree)}."
+        )
+    return lines
+
+
+def _agrees(trial: TrackedTrial) -> bool:
+    """Has MLflow's summary the rounds to target that follow from the rounds?"""
+    told = trial.tracked.get("summary/rounds_to_target")
+    return told == (trial.reach.rounds if trial.reach else None)

@@ -1,0 +1,235 @@
+"""Histories that nobody trained, with known answers, in a real MLflow under the project's names."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedtune.analysis import tracked
+from fedtune.analysis.grid import Grid
+from fedtune.analysis.history import ROUND_METRICS
+from fedtune.config import TrialConfig
+from fedtune.tracking import names
+from fedtune.tracking.projection import Projection
+from fedtune.trial.identity import Trial
+from fedtune.trial.results import Result
+from fedtune.trial.stopping import Baseline, choose_target, read_baseline, summarize
+
+#: Accuracy by round, from the trial and the round.
+Curve = Callable[[Trial, int], float]
+
+#: Training examples, test examples, classes.
+SIZES = {
+    "imdb": (2048, 2000, 2),
+    "ag-news": (2048, 2000, 4),
+    "yelp": (2048, 2000, 5),
+    "toy": (256, 128, 2),
+}
+PARAMETERS = {"mini-bert": 2_000_000, "mini-albert": 400_000, "mini-distilbert": 1_500_000}
+
+
+def make_trial(model: str, dataset: str, clients: int, seed: int = 0, **settings: Any) -> Trial:
+    """A trial that looks prepared, of a model and data that need not exist."""
+    values: dict[str, Any] = {
+        "model": model,
+        "dataset": dataset,
+        "clients": clients,
+        "seed": seed,
+        "batch_size": 8,
+        "learning_rate": 0.05,
+        "budget_rounds": 10,
+        "max_rounds": 20,
+        "stop": "budget-then-target",
+        "precision": "fp32",
+        "device": "cpu",
+        "threads": 1,
+    }
+    config = TrialConfig(**values | settings)
+    hashed = [hashlib.sha256(name.encode()).hexdigest() for name in (model, dataset)]
+    return Trial(config, "auto", hashed[0], hashed[1], "model", "tokens")
+
+
+def facts_of(trial: Trial) -> dict[str, Any]:
+    """What is tracked once of a trial."""
+    config = trial.config
+    num_train, num_test, num_classes = SIZES[config.dataset]
+    steps = math.ceil(math.ceil(num_train / config.clients) / config.batch_size)
+    return {
+        "data/num_classes": num_classes,
+        "data/train_examples": num_train,
+        "data/test_examples": num_test,
+        "model/layers": 2 if "distil" in config.model else 4,
+        "model/parameters": PARAMETERS.get(config.model, 1_000_000),
+        "steps/per_round": config.local_epochs * steps,
+        "summary/chance": 1 / num_classes,
+        "summary/clients": config.clients,
+    }
+
+
+def result_of(
+    trial: Trial, curve: Curve, baseline: Result | None = None, last: int | None = None
+) -> Result:
+    """The trial's rounds to its end, or to round ``last`` where it was interrupted there."""
+    facts, rule = facts_of(trial), trial.stop_rule
+    against = _read(baseline) if baseline else None
+    target = choose_target(trial.own_target, against)
+    records: list[dict[str, Any]] = []
+    while not rule.ended(records, target) and len(records) - 1 != last:
+        records.append(_record(trial, facts, len(records), curve))
+    ended = rule.ended(records, target)
+    if rule.is_baseline:
+        against = read_baseline(records, rule, facts)
+    summary = summarize(records, rule, facts, baseline=against, own_target=trial.own_target)
+    return Result(trial, records, facts, summary, None, ended, 1_700_000_000_000, "abc123")
+
+
+def _read(result: Result) -> Baseline | None:
+    return read_baseline(result.records, result.trial.stop_rule, result.facts)
+
+
+def _record(trial: Trial, facts: dict[str, Any], step: int, curve: Curve) -> dict[str, Any]:
+    clients, num_test = trial.config.clients, facts["data/test_examples"]
+    accuracy = round(min(max(curve(trial, step), 0.0), 1.0) * num_test) / num_test
+    sent = 8 * clients * facts["model/parameters"] if clients > 1 else 0
+    record = {
+        "round": step,
+        "steps/sequential": step * facts["steps/per_round"],
+        "comm/bytes": step * sent,
+        "test/accuracy": accuracy,
+        "test/loss": 1 - accuracy,
+        "test/top_class_share": 0.5,
+        "time/eval_s": 0.5,
+    }
+    if step:
+        record |= {
+            "train/loss": 1 - accuracy,
+            "clients/drift": 1 / math.sqrt(clients),
+            "server/update_norm": 0.9 / math.sqrt(clients),
+            "time/round_s": 2.0,
+            "throughput/examples_per_s": 1000.0,
+        }
+        if clients > 1:
+            record["clients/agreement"] = 0.8 - 0.1 * math.log2(clients)
+    return record
+
+
+#: What a trial has learned of what can be learned, after the budget, by model, data set and K.
+#: The larger models decline gradually; the distilled one falls to chance, on IMDB from K = 4 on.
+_GRADUAL = {2: 0.97, 4: 0.93, 8: 0.86, 16: 0.76, 32: 0.6}
+_STEEP = {
+    "imdb": {2: 0.9, 4: 0.1, 8: 0.05, 16: 0.0, 32: 0.0},
+    "yelp": {2: 0.9, 4: 0.7, 8: 0.63, 16: 0.1, 32: 0.0},
+    "ag-news": {2: 0.9, 4: 0.7, 8: 0.63, 16: 0.3, 32: 0.0},
+}
+TOP = 0.9
+
+
+def learned(trial: Trial, step: int, *, steep: bool) -> float:
+    """The share of what can be learned that the paper's story gives a trial after ``step``."""
+    clients, dataset = trial.config.clients, trial.config.dataset
+    budget = trial.stop_rule.budget
+    if clients == 1:
+        return min(1.0, step / (6 if steep else 3) * 10 / budget)
+    if not steep:
+        return _GRADUAL[clients] * math.sqrt(step / budget)
+    kept = _STEEP[dataset][clients]
+    if clients == 32 and dataset == "ag-news":  # at chance for a part of the run only
+        return max(0.0, 0.02 * (step * 10 / budget - 6))
+    return kept * math.sqrt(step / budget) if kept > 0.5 else kept * min(1.0, step / 3)
+
+
+def paper_like(trial: Trial, step: int) -> float:
+    """A world in which every claim of the paper holds."""
+    chance = 1 / SIZES[trial.config.dataset][2]
+    return chance + (TOP - chance) * learned(trial, step, steep="distil" in trial.config.model)
+
+
+def upside_down(trial: Trial, step: int) -> float:
+    """A world in which the distilled model is the robust one."""
+    chance = 1 / SIZES[trial.config.dataset][2]
+    return chance + (TOP - chance) * learned(trial, step, steep="distil" not in trial.config.model)
+
+
+MODELS = ("mini-bert", "mini-albert", "mini-distilbert")
+DATASETS = ("ag-news", "imdb", "yelp")
+CLIENTS = (1, 2, 4, 8, 16, 32)
+
+
+def whole_grid(
+    models: Iterable[str] = MODELS,
+    datasets: Iterable[str] = DATASETS,
+    clients: Iterable[int] = CLIENTS,
+    seeds: Iterable[int] = (0,),
+    **settings: Any,
+) -> list[Trial]:
+    """Every combination, as trials."""
+    return [
+        make_trial(*values, **settings)
+        for values in itertools.product(models, datasets, clients, seeds)
+    ]
+
+
+def run_all(trials: Iterable[Trial], curve: Curve) -> list[Result]:
+    """Results of all trials, each held against its baseline, which has to be among them."""
+    trials = list(trials)
+    baselines = {
+        trial.trial_id: result_of(trial, curve) for trial in trials if trial.config.clients == 1
+    }
+    return [
+        baselines.get(trial.trial_id) or result_of(trial, curve, baselines.get(trial.baseline_id))
+        for trial in trials
+    ]
+
+
+def write(
+    uri: str, results: Iterable[Result], sweep: str = "synthetic", axes: tuple[str, ...] = ()
+) -> Projection:
+    """Project the results as a launch would, and close the sweep.
+
+    Artifacts go beside a local database, since MLflow puts them into the current folder.
+    """
+    place = Path(uri.removeprefix("sqlite:///")).parent if uri.startswith("sqlite") else Path()
+    with contextlib.chdir(place):
+        projection = Projection(uri, sweep, axes, inherit=False)
+        projection.open_sweep()
+        for result in results:
+            projection.project(result, "FINISHED" if result.ended else "KILLED")
+        projection.close_sweep("FINISHED", "| K |\n| --- |", "K\n")
+    return projection
+
+
+def in_memory(results: Iterable[Result], **tags: str) -> Grid:
+    """The grid that reading these results back from MLflow has to give."""
+    found = [_tracked(result, tags) for result in results]
+    trials = tracked.judged(tracked.named_apart(found))
+    key = operator.attrgetter("model", "dataset", "variant", "clients", "seed")
+    return Grid(tuple(sorted(trials, key=key)))
+
+
+def _tracked(result: Result, tags: Mapping[str, str]) -> tracked.TrackedTrial:
+    trial, config = result.trial, result.trial.config
+    kept = ("round", *ROUND_METRICS)
+    return tracked.TrackedTrial(
+        name=names.run_name(trial),
+        run_id=trial.trial_id,
+        trial_id=trial.trial_id,
+        baseline_id=trial.baseline_id,
+        model=config.model,
+        dataset=config.dataset,
+        clients=config.clients,
+        seed=config.seed,
+        variant="",
+        params=names.params(trial),
+        tags=names.tags(trial) | dict(tags),
+        facts={key: value for key, value in result.facts.items() if key != "summary/clients"},
+        records=[{k: v for k, v in r.items() if k in kept} for r in result.records],
+        tracked=result.summary.metrics() if result.summary and result.ended else {},
+        rule=trial.stop_rule,
+        started_ms=result.begun_ms,
+    )

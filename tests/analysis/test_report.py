@@ -1,0 +1,269 @@
+"""The report as a user makes it: the command, its folder, and the page in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from support import call, mlflow_server, new_database, sweep_run
+from synthetic import in_memory, make_trial, paper_like, result_of, run_all, whole_grid, write
+
+from fedtune.analysis import curves, figures, regime, style, summary, tables
+from fedtune.analysis.grid import Grid
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FIGURES = {
+    "accuracy-at-budget",
+    "rounds-to-target",
+    "accuracy-per-round",
+    "accuracy-per-step",
+    "accuracy-per-byte",
+    "drift-and-agreement",
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the database and the report of a sweep that has a gap."""
+    folder = tmp_path_factory.mktemp("made")
+    trials = whole_grid(datasets=("imdb", "yelp"), clients=(1, 4, 32))
+    results = run_all(trials, paper_like)
+    gap = make_trial("mini-bert", "yelp", 4).trial_id
+    write(new_database(folder), [r for r in results if r.trial.trial_id != gap])
+    done = call("report", "--out", "made", folder=folder)
+    assert done.code == 0, done.everything
+    assert "17 of 17 trials in MLflow are complete" in done.out
+    assert "missing: K004 mini-bert yelp s0: no run" in done.out
+    assert re.search(r"Claims: \d+ holds", done.out)
+    return folder
+
+
+def test_the_folder_holds_page_figures_tables_and_claims(made: Path) -> None:
+    out = made / "made"
+    assert {path.stem for path in out.glob("figures/*.svg")} == FIGURES
+    assert {path.stem for path in out.glob("figures/*.pdf")} == FIGURES
+    for path in out.glob("figures/*.svg"):
+        root = ElementTree.fromstring(path.read_text())
+        assert float(root.attrib["width"].removesuffix("pt")) <= 72 * style.PAGE + 1
+    names = {path.stem for path in out.glob("tables/*.csv")}
+    assert names == {path.stem for path in out.glob("tables/*.md")}
+    assert names >= {"trials", "by-clients", "ranks", "to-target", "regime", "cost"}
+    claims = json.loads((out / "claims.json").read_text())["claims"]
+    assert [claim["id"] for claim in claims] == [f"C{i}" for i in range(1, 14)]
+
+
+def test_it_is_an_artifact_of_the_sweeps_run(made: Path) -> None:
+    client = MlflowClient(f"sqlite:///{made}/mlflow.db")
+    run = sweep_run(client, "synthetic").info.run_id
+    assert {a.path for a in client.list_artifacts(run, "report")} == {
+        "report/index.html",
+        "report/claims.json",
+        "report/figures",
+        "report/tables",
+    }
+
+
+def test_the_page_needs_nothing_beside_it_and_says_what_is_missing(made: Path) -> None:
+    page = (made / "made" / "index.html").read_text()
+    loads = re.findall(r"""(?:\bsrc|\bhref|url)\s*[=(]\s*["']?([^"')\s>]+)""", page)
+    assert {address for address in loads if not address.startswith(("#", "data:"))} == set()
+    assert "<script" not in page
+    assert "@import" not in page
+    assert "K004 mini-bert yelp s0: no run" in page
+    assert "mini-distilbert for DistilBERT" in page
+    assert page.count("<svg") == 6
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_rounds_give_the_same_report(made: Path) -> None:
+    (made / "some.yaml").write_text("name: synthetic\naxes: {clients: [1, 4, 32]}\n")
+
+    again = call("report", "some.yaml", "--out", "again", folder=made)
+
+    assert again.code == 0, again.everything
+    first, second = made / "made", made / "again"
+    paths = {path.relative_to(first) for path in first.rglob("*") if path.is_file()}
+    assert paths == {path.relative_to(second) for path in second.rglob("*") if path.is_file()}
+    for path in paths:
+        assert (first / path).read_bytes() == (second / path).read_bytes(), path
+
+
+def test_tables_agree_with_the_rounds(made: Path) -> None:
+    with (made / "made" / "tables" / "trials.csv").open() as file:
+        rows = {(r["model"], r["data set"], r["K"]): r for r in csv.DictReader(file)}
+    one, many = rows["mini-bert", "imdb", "1"], rows["mini-bert", "imdb", "32"]
+    assert (one["outcome"], one["accuracy at budget"], one["rounds to target"]) == (
+        "baseline",
+        "0.9",
+        "3",
+    )
+    assert float(many["accuracy at budget"]) == pytest.approx(0.5 + 0.4 * 0.6, abs=1e-3)
+    assert float(many["retention"]) == pytest.approx(0.6, abs=2e-3)
+    assert many["rounds to target"] == "17"
+    assert int(many["steps to target"]) == 17 * 16
+    assert int(many["bytes to target"]) == 17 * 2 * 32 * 4 * 2_000_000
+    assert rows["mini-distilbert", "imdb", "32"]["rounds to target"] == "> 20"
+    assert rows["mini-distilbert", "imdb", "32"]["outcome"] == "not_reached, collapsed"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package `chromium`")
+def test_the_page_opens_without_a_network_and_without_errors(made: Path, tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    flags = (
+        "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync --enable-logging=stderr --dump-dom "
+        "--window-size=390,800"
+    )
+    rules = "--host-resolver-rules=MAP * ~NOTFOUND"
+    page = (made / "made" / "index.html").as_uri()
+    done = subprocess.run(
+        [CHROMIUM, *flags.split(), rules, f"--user-data-dir={tmp_path}", page],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "CONSOLE" not in done.stderr, done.stderr
+    assert "what federation costs" in done.stdout
+    for name in FIGURES:
+        assert f'<figure class="wide" id="{name}">' in done.stdout or (
+            f'<figure id="{name}">' in done.stdout
+        )
+    for number in range(1, 14):
+        assert f"<b>C{number}</b>" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_server_takes_the_report_too(tmp_path: Path) -> None:
+    new_database(tmp_path)
+    with mlflow_server(tmp_path / "mlflow.db", tmp_path) as address:
+        write(address, run_all(whole_grid(("mini-bert",), ("imdb",), (1, 2)), paper_like))
+
+        done = call("report", "--tracking-uri", address, folder=tmp_path)
+
+        assert done.code == 0, done.everything
+        client = MlflowClient(address)
+        run = sweep_run(client, "synthetic").info.run_id
+        kept = {artifact.path for artifact in client.list_artifacts(run, "report")}
+        assert "report/index.html" in kept
+
+
+def test_bad_input_is_said_in_a_line_and_makes_nothing(made: Path, tmp_path: Path) -> None:
+    uri = f"sqlite:///{made}/mlflow.db"
+    (tmp_path / "file").write_text("")
+
+    unknown = call("report", "synthetik", "--tracking-uri", uri, folder=tmp_path)
+    blocked = call("report", "--tracking-uri", uri, "--out", "file", folder=tmp_path)
+    nowhere = call("report", folder=tmp_path)
+
+    assert (unknown.code, blocked.code, nowhere.code) == (2, 2, 2)
+    assert "did you mean 'synthetic'" in unknown.err
+    assert "no folder that can be written to" in blocked.err
+    assert "there is no such database" in nowhere.err
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
+# Grids of every kind
+
+
+def drawn(grid: Grid) -> dict[str, figures.Drawn]:
+    makers = (
+        figures.accuracy_at_budget,
+        figures.rounds_to_target,
+        curves.accuracy_per_round,
+        curves.accuracy_per_step,
+        curves.accuracy_per_byte,
+        figures.clients_apart,
+    )
+    with style.settings():
+        found = [made for make in makers if (made := make(grid)) is not None]
+        for figure in found:
+            style.save_svg(figure.figure, figure.name)
+    return {figure.name: figure for figure in found}
+
+
+def test_one_seed_has_points_and_five_have_intervals() -> None:
+    for count, words in ((1, "One seed"), (3, "one of 3 seeds"), (5, "95 % intervals")):
+        trials = whole_grid(("mini-bert",), ("imdb",), (1, 4), range(count))
+        figure = drawn(in_memory(run_all(trials, paper_like)))["accuracy-at-budget"]
+        (axes,) = figure.figure.axes
+        assert words in figure.caption
+        assert len(axes.containers) == (2 if count == 5 else 0)  # an error bar for each K
+
+
+def test_trials_that_missed_their_target_stand_above_the_cap_and_open() -> None:
+    trials = whole_grid(("mini-distilbert",), ("imdb",), (1, 2, 32))
+
+    (axes,) = drawn(in_memory(run_all(trials, paper_like)))["rounds-to-target"].figure.axes
+
+    opened = [
+        line
+        for line in axes.lines
+        if line.get_markerfacecolor() == "none" and len(line.get_xdata())
+    ]
+    assert len(opened) == 1
+    assert opened[0].get_ydata()[0] > 20
+    assert "> 20" in [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_an_empty_a_waiting_and_a_lonely_grid_are_drawn_as_far_as_they_go() -> None:
+    alone = in_memory(run_all(whole_grid(("mini-bert",), ("imdb",), (1,)), paper_like))
+    begun = in_memory([result_of(make_trial("mini-bert", "imdb", 8), paper_like, None, last=0)])
+
+    assert drawn(Grid(())) == {}
+    assert "accuracy-per-byte" not in drawn(alone)
+    assert set(drawn(begun)) <= FIGURES
+    for grid in (Grid(()), alone, begun):
+        assert summary.sentences(grid) == []
+        for table in (summary.cost, tables.per_cell, tables.ranks, tables.to_target):
+            table(grid).as_markdown()
+        regime.regime(grid).as_csv()
+
+
+def test_what_stopped_at_its_target_has_no_accuracy_at_the_budget() -> None:
+    trials = whole_grid(("mini-bert",), ("imdb",), (1, 2), stop="target")
+
+    grid = in_memory(run_all(trials, paper_like))
+
+    (row,) = summary.cost(grid).shown()
+    assert row[4:8] == ["", "", "3", "7"]
+    assert any("stopped at the target before the budget" in line for line in summary.caveats(grid))
+
+
+def test_the_papers_regime_is_what_its_sizes_give() -> None:
+    rows = {tuple(row[:3]): row[3:5] for row in regime.regime(Grid(())).rows}
+
+    assert rows["the paper", "IMDB", 32] == [50, pytest.approx(0.1)]
+    assert rows["the paper", "Yelp", 32] == [1270, pytest.approx(1.27)]
+    assert rows["the paper", "AG News", 1] == [7500, pytest.approx(15.0)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_whole_study_is_reported_quickly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = whole_grid(budget_rounds=200, max_rounds=200)
+    slow = run_all(trials, paper_like)
+    assert [len(result.records) for result in slow] == [201] * 54
+    write(new_database(tmp_path), slow)
+    start = time.perf_counter()
+
+    done = call("report", folder=tmp_path)
+
+    seconds = time.perf_counter() - start
+    assert done.code == 0, done.everything
+    rounds = sum(len(result.records) - 1 for result in slow)
+    with capsys.disabled():
+        print(f"\nreport of {len(slow)} trials and {rounds:,} rounds: {seconds:.1f} s")
