@@ -340,7 +340,7 @@ def test_offline_a_hub_id_fails_at_once_and_names_the_way_out(name: str) -> None
 
 def test_budgets_belong_to_the_data_set() -> None:
     assert {name: default_budget(name) for name in NAMES} == {
-        "bbc-news": 3,
+        "bbc-news": 4,
         "toy": 3,
         "imdb": 100,
         "yelp": 50,
