@@ -39,7 +39,7 @@ def test_a_tune_script_of_ones_own_runs_its_trials_and_tracks_them_whole(
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Deprecat" not in done.stderr
-    assert re.search(r"^K = 1: accuracy 0\.\d+ after 4 rounds$", done.stdout, re.M), done.stdout
+    assert re.search(r"^K = 1: accuracy [01]\.\d+ after 4 rounds$", done.stdout, re.M), done.stdout
     store, client = tmp_path / "trials", MlflowClient(uri)
     baseline, federated = log(folder_of(store, 1)), log(folder_of(store, 4))
     target = 0.9 * baseline[-1]["test/accuracy"]
