@@ -13,7 +13,6 @@ embeddings left out; in the last layer only the first token's, which is all a cl
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections import defaultdict
@@ -26,7 +25,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks.workload import federation, hardware, markdown, model_of
+from benchmarks.workload import add_round_options, federation, hardware, markdown, model_of
 from fedtune.federated.evaluation import evaluate
 from fedtune.tracking.projection import Projection
 from fedtune.trial.folder import TrialFolder
@@ -124,12 +123,7 @@ def bookkeeping(made: Any, times: Times, folder: Path, rounds: int) -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="mini-bert")
-    parser.add_argument("--dataset", default="bbc-news")
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--examples", type=int, default=1024)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--precision", default="auto")
+    add_round_options(parser)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)

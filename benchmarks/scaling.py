@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.rounds.common import Turns, peak_mb
 from benchmarks.turns import Player, take_turns
-from benchmarks.workload import federation, hardware, markdown, model_of
+from benchmarks.workload import add_round_options, federation, hardware, markdown, model_of
 
 
 def measured(asked: argparse.Namespace) -> None:
@@ -80,12 +80,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measured", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--model", default="mini-bert")
-    parser.add_argument("--dataset", default="bbc-news")
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--examples", type=int, default=1024)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--precision", default="auto")
+    add_round_options(parser)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     if asked.measured:

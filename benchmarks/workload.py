@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 from collections.abc import Iterator, Sequence
@@ -92,6 +93,16 @@ def federation(
         device="cuda" if torch.cuda.is_available() else "cpu",
     )
     return Federation(prepare(config))
+
+
+def add_round_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say which round is measured."""
+    parser.add_argument("--model", default="mini-bert")
+    parser.add_argument("--dataset", default="bbc-news")
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--examples", type=int, default=1024)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--precision", default="auto")
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
