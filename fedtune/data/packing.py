@@ -18,10 +18,27 @@ from torch import Tensor
 #: Texts padded together for attention. Fewer waste less on padding, more need fewer calls.
 GROUP_SIZE = 16
 
+#: Widths of such groups are multiples of this, so that few different shapes occur (see `round_up`).
+WIDTH_STEP = 8
+
+#: Up to how many rows they are rounded up to a multiple of what.
+_ROW_STEPS = ((256, 16), (512, 32), (2048, 64), (math.inf, 128))
+
+
+def round_up(num_rows: int) -> int:
+    """The number of rows that a product over ``num_rows`` tokens is given: some 4 % more.
+
+    A CPU's bf16 product is compiled for its shape when that first occurs, half a millisecond each,
+    and only about a thousand are kept: with a number of rows of its own for every batch this was a
+    third of a step of 32 news texts, and most of a step of 4.
+    """
+    step = next(step for most, step in _ROW_STEPS if num_rows < most)
+    return -(-num_rows // step) * step
+
 
 @dataclass(frozen=True)
 class Group:
-    """A few neighbouring texts, side by side at the width T of the longest.
+    """A few neighbouring texts, side by side at the width T of the longest, rounded up.
 
     ``take`` (texts, T): the token, counted from the group's first, that stands there; a text's
     first one where there is none. ``real`` (texts, T): whether there is one.
@@ -95,7 +112,7 @@ class Packing:
         for first in range(0, len(self), self.group_size):
             lengths = self.lengths[first : first + self.group_size]
             start = int(self._starts[first])
-            column = torch.arange(int(lengths.max()))
+            column = torch.arange(-(-int(lengths.max()) // WIDTH_STEP) * WIDTH_STEP)
             real = column < lengths[:, None]
             offsets = (self._starts[first : first + self.group_size] - start)[:, None]
             yield Group(

@@ -21,7 +21,8 @@ def attention(
     """Softmax attention within each text (Vaswani et al. 2017, equation 1), of ``query``'s shape.
 
     ``key_value`` (N, 2H) has every token's key and value. ``query`` is (N, H), or (B, H) where only
-    one position of each text asks. ``dropout`` is the probability with which weights are dropped.
+    one position of each text asks. Both may have more rows than there are tokens: what comes out
+    there, and its gradient, is 0. ``dropout`` is the probability with which weights are dropped.
     """
     mixed: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
         query, key_value, packing, heads, dropout
@@ -37,6 +38,8 @@ class _Attention(torch.autograd.Function):
         one_each = len(query) == len(packing) != packing.num_tokens
         size = query.shape[1] // heads
         mixed = torch.empty_like(query)
+        if not one_each:
+            mixed[packing.num_tokens :] = 0
         saved: list[Tensor] = []
         for number, group in enumerate(packing.groups):
             rows, width = group.num_texts * heads, group.width
@@ -69,6 +72,7 @@ class _Attention(torch.autograd.Function):
             saved += [ask, key, value, weights, mask]
         ctx.save_for_backward(*saved)
         ctx.packing, ctx.heads, ctx.dropout, ctx.one_each = packing, heads, dropout, one_each
+        ctx.num_rows = len(key_value)
         return mixed
 
     @staticmethod
@@ -79,7 +83,10 @@ class _Attention(torch.autograd.Function):
         if ctx.dropout:
             grad = grad / (1 - ctx.dropout)
         d_query = torch.empty_like(grad)
-        d_key_value = grad.new_empty(packing.num_tokens, 2 * grad.shape[1])
+        d_key_value = grad.new_empty(ctx.num_rows, 2 * grad.shape[1])
+        d_key_value[packing.num_tokens :] = 0
+        if not ctx.one_each:
+            d_query[packing.num_tokens :] = 0
         for number, group in enumerate(packing.groups):
             ask, key, value, weights, mask = saved[5 * number : 5 * number + 5]
             rows, width = group.num_texts * heads, group.width

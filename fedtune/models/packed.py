@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import embedding, linear, pad
 
-from fedtune.data.packing import Packing
+from fedtune.data.packing import Packing, round_up
 from fedtune.models.attention import attention
 from fedtune.models.dropout import dropout
 
@@ -147,7 +147,7 @@ class PackedEncoder:
         hidden = self._embed(token_ids, packing, token_types)
         for number, layer in enumerate(self.layers, start=1):
             hidden = self._apply(layer, hidden, packing, first_only and number == len(self.layers))
-        return hidden
+        return hidden if first_only else hidden[: packing.num_tokens]
 
     def _embed(self, token_ids: Tensor, packing: Packing, token_types: Tensor | None) -> Tensor:
         tables = self.encoder.embeddings
@@ -158,6 +158,9 @@ class PackedEncoder:
             types = tables.token_type_embeddings.weight
             summed = summed + (types[0] if token_types is None else embedding(token_types, types))
         hidden = self._drop(tables.LayerNorm(summed), tables.dropout.p)
+        if self.dtype != torch.float32:
+            # Rows that are nobody's token: nothing reads them, and their gradient is 0.
+            hidden = pad(hidden, (0, 0, 0, round_up(packing.num_tokens) - packing.num_tokens))
         if self.encoder.config.model_type == "albert":
             mapping = self.encoder.encoder.embedding_hidden_mapping_in
             hidden = self._linear(hidden, mapping).to(hidden.dtype)
