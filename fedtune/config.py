@@ -99,6 +99,9 @@ class TrialConfig(BaseModel):
     test_examples: Annotated[
         Positive | Literal["all"], Allowed("'all' or an integer of at least 1")
     ] = Field("all", description="test examples")
+    balance_classes: Annotated[bool, Allowed("true or false")] = Field(
+        False, description="draw equally many examples of every class, in every split"
+    )
     text_column: Annotated[Name, Allowed("'auto' or a column's name")] = Field(
         "auto", description="column that holds the text"
     )
@@ -313,7 +316,7 @@ def settings_without_effect(config: TrialConfig) -> list[str]:
             f"target_fraction={config.target_fraction} has no effect: "
             f"target_accuracy={config.target_accuracy} is given"
         )
-    draws = config.validation_examples or config.train_examples != "all"
+    draws = config.validation_examples or config.train_examples != "all" or config.balance_classes
     if config.data_seed and not draws and config.test_examples == "all":
         lines.append(f"data_seed={config.data_seed} has no effect: nothing is drawn from the data")
     return lines

@@ -31,7 +31,7 @@ COUNTS_FROM_ZERO = ("seed", "data_seed", "validation_examples")
 COUNTS_OR_ALL = ("train_examples", "test_examples")
 COUNTS_OR_AUTO = ("budget_rounds", "max_rounds", "threads")
 NUMBERS = ("momentum", "weight_decay", "target_fraction")
-FLAGS = ("drop_last", "attention_mask")
+FLAGS = ("drop_last", "attention_mask", "balance_classes")
 WORDS: dict[str, tuple[str, ...]] = {
     "client_optimizer": ("sgd", "adamw"),
     "shuffle": ("every_epoch", "once"),
@@ -71,6 +71,7 @@ def test_defaults_are_the_contracts() -> None:
         "train_examples": "all",
         "validation_examples": 0,
         "test_examples": "all",
+        "balance_classes": False,
         "text_column": "auto",
         "label_column": "auto",
         "max_length": 128,

@@ -49,28 +49,38 @@ def select_examples(
     validation_examples: int,
     test_examples: Amount,
     data_seed: int,
+    balance_classes: bool = False,
 ) -> Examples:
     """Draw the examples of a trial uniformly and without replacement; each keeps its file's order.
 
     The validation split is drawn from the training data first, the training examples from what is
     left, so a validation split stays the same when ``train_examples`` changes, and a smaller
-    training set is part of a larger one. A split that is used whole stays memory-mapped.
+    training set is part of a larger one. With ``balance_classes`` every split that is drawn has
+    equally many examples of each class, to within one; "all" is then what the smallest class
+    allows. A split that is used whole stays memory-mapped.
     Raises BadInput where there are too few examples, or a class is left without a training example.
     """
-    faults = _too_many(tokens, train_examples, validation_examples, test_examples)
+    order = _order(tokens.train.labels, data_seed, "validation_examples", balance_classes)
+    held_out = order[:validation_examples]
+    rest = np.setdiff1d(np.arange(len(tokens.train)), held_out)
+    if balance_classes or train_examples != "all":
+        labels = tokens.train.labels[rest]
+        rest = rest[_order(labels, data_seed, "train_examples", balance_classes)]
+    test = np.arange(len(tokens.test))
+    if balance_classes or test_examples != "all":
+        test = _order(tokens.test.labels, data_seed, "test_examples", balance_classes)
+    faults = _too_many(
+        (train_examples, len(rest)),
+        (validation_examples, len(order)),
+        (test_examples, len(test)),
+        "examples, equally many of every class" if balance_classes else "examples",
+    )
     if faults:
         raise BadInput(faults)
-    order = _shuffled(len(tokens.train), data_seed, "validation_examples")
-    held_out, rest = order[:validation_examples], np.sort(order[validation_examples:])
-    if train_examples != "all":
-        rest = rest[_shuffled(len(rest), data_seed, "train_examples")[:train_examples]]
-    test = np.arange(len(tokens.test))
-    if test_examples != "all":
-        test = _shuffled(len(test), data_seed, "test_examples")[:test_examples]
     examples = Examples(
-        train=_take(tokens.train, rest),
+        train=_take(tokens.train, rest[: None if train_examples == "all" else train_examples]),
         validation=_take(tokens.train, held_out) if validation_examples else None,
-        test=_take(tokens.test, test),
+        test=_take(tokens.test, test[: None if test_examples == "all" else test_examples]),
         num_classes=tokens.num_classes,
         label_names=tokens.label_names,
     )
@@ -78,41 +88,51 @@ def select_examples(
     return examples
 
 
-def _shuffled(count: int, data_seed: int, purpose: str) -> np.ndarray:
-    return np.random.default_rng(derive_seed(data_seed, purpose)).permutation(count)
+def _order(labels: np.ndarray, data_seed: int, purpose: str, balanced: bool) -> np.ndarray:
+    """The order in which examples are drawn; balanced, it goes round the classes in turn."""
+    rng = np.random.default_rng(derive_seed(data_seed, purpose))
+    order = rng.permutation(len(labels))
+    if not balanced or not len(labels):
+        return order
+    classes, counts = np.unique(labels, return_counts=True)
+    each = counts.min()
+    turns = [order[labels[order] == name][:each] for name in classes]
+    return np.stack(turns, axis=1).ravel()
 
 
 def _take(split: Split, indices: np.ndarray) -> Split:
     return split if len(indices) == len(split) else split.select(np.sort(indices))
 
 
-def _too_many(tokens: Tokens, train: Amount, validation: int, test: Amount) -> list[Fault]:
+def _too_many(
+    train: tuple[Amount, int], validation: tuple[int, int], test: tuple[Amount, int], what: str
+) -> list[Fault]:
+    """A fault for every amount of which there are fewer than asked for; pairs of asked, there."""
     faults = []
-    there = len(tokens.train)
-    if validation >= there:
+    if validation[0] >= validation[1]:
         faults.append(
             Fault(
                 "validation_examples",
-                validation,
-                f"allowed is less than the {there} examples of the training split",
+                validation[0],
+                f"allowed is less than the {validation[1]} {what} of the training split",
             )
         )
-    elif train != "all" and train > there - validation:
-        left = f", less {validation} for validation" if validation else ""
+    elif train[0] != "all" and train[0] > train[1]:
+        left = f" after {validation[0]} for validation" if validation[0] else ""
         faults.append(
             Fault(
                 "train_examples",
-                train,
-                f"allowed is 'all' or at most {there - validation}: the training split has "
-                f"{there} examples{left}",
+                train[0],
+                f"allowed is 'all' or at most {train[1]}: that many {what} the training split "
+                f"has{left}",
             )
         )
-    if test != "all" and test > len(tokens.test):
+    if test[0] != "all" and test[0] > test[1]:
         faults.append(
             Fault(
                 "test_examples",
-                test,
-                f"allowed is 'all' or at most {len(tokens.test)}, the size of the test split",
+                test[0],
+                f"allowed is 'all' or at most {test[1]}: that many {what} the test split has",
             )
         )
     return faults

@@ -12,7 +12,7 @@ from fedtune.config import FIELDS, UNHASHED, TrialConfig
 from fedtune.trial.stopping import StopRule
 
 #: Part of every trial's identity. Raise it when the same configuration gives other numbers.
-ENGINE = 2
+ENGINE = 3
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Trial:
             "dataset": self.dataset_hash,
             "engine": ENGINE,
         }
+        if not self.config.balance_classes:  # a field that came later; trials from before stay
+            del fields["balance_classes"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -80,6 +82,7 @@ class Trial:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Trial:
-        config = TrialConfig(**{field: values[field] for field in FIELDS})
+        # A field that is younger than the values has its default.
+        config = TrialConfig(**{field: values[field] for field in FIELDS if field in values})
         rest = {k: values[k] for k in cls.__dataclass_fields__ if k != "config"}
         return cls(config=config, **rest)

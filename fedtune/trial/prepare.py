@@ -106,6 +106,7 @@ def open_examples(trial: Trial) -> tuple[Tokens, Examples]:
         config.validation_examples,
         config.test_examples,
         config.data_seed,
+        config.balance_classes,
     )
 
 
@@ -124,6 +125,7 @@ def _examples(config: TrialConfig, model: ModelSource, progress: bool) -> tuple[
         config.validation_examples,
         config.test_examples,
         config.data_seed,
+        config.balance_classes,
     )
 
 
@@ -145,7 +147,7 @@ def _tokenize(
 
 @lru_cache(maxsize=256)
 def _open_examples(
-    directory: str, train: Any, validation: int, test: Any, data_seed: int
+    directory: str, train: Any, validation: int, test: Any, data_seed: int, balance: bool
 ) -> tuple[Tokens, Examples]:
     tokens = open_tokens(Path(directory))
     examples = select_examples(
@@ -154,6 +156,7 @@ def _open_examples(
         validation_examples=validation,
         test_examples=test,
         data_seed=data_seed,
+        balance_classes=balance,
     )
     return tokens, examples
 

@@ -122,6 +122,34 @@ def test_too_many_are_refused_all_at_once(sorted_by_label: Tokens) -> None:
     assert len(select(sorted_by_label, train_examples=380, validation_examples=20).train) == 380
 
 
+def test_balanced_splits_have_equally_many_of_every_class(make_tokens: Make) -> None:
+    """To within one, disjoint, nested, and as many as the smallest class allows."""
+    labels = [0] * 60 + [1] * 150 + [2] * 300, [0] * 40 + [1] * 9 + [2] * 20
+    tokens = make_tokens(*labels, classes=3)
+
+    def counts(split: Split | None) -> list[int]:
+        assert split is not None
+        return np.bincount(split.labels, minlength=3).tolist()
+
+    examples = select(tokens, validation_examples=31, train_examples=90, balance_classes=True)
+    assert sorted(counts(examples.validation)) == [10, 10, 11]
+    assert counts(examples.train) == [30, 30, 30]
+    assert counts(examples.test) == [9, 9, 9]
+    train, validation = members(examples.train), members(examples.validation)
+    assert not set(train) & set(validation)
+    assert train == sorted(train)
+    smaller = select(tokens, validation_examples=31, train_examples=50, balance_classes=True)
+    assert set(members(smaller.train)) < set(train)
+    assert members(smaller.validation) == validation
+    whole = select(tokens, balance_classes=True)
+    assert counts(whole.train) == [60, 60, 60]
+    other = select(tokens, balance_classes=True, data_seed=1)
+    assert members(other.train) != members(whole.train)
+    for settings, allowed in (({"train_examples": 181}, "180"), ({"test_examples": 28}, "27")):
+        with pytest.raises(BadInput, match=f"{allowed}: that many examples, equally many of every"):
+            select(tokens, balance_classes=True, **settings)
+
+
 def test_a_class_that_is_not_drawn_is_named(make_tokens: Make) -> None:
     tokens = make_tokens([0] * 99 + [1], [0, 1])
     with pytest.raises(BadInput, match=r"train_examples=2: none of the 2 .* class 'class 1'"):

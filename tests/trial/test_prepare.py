@@ -54,6 +54,7 @@ OTHER: dict[str, Any] = {
     "precision": "another",
     "device": "cuda:1",
     "threads": 2,
+    "balance_classes": True,
 }
 
 
