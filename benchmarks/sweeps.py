@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.workload import hardware, markdown
+from benchmarks.workload import machine, markdown
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def main() -> None:
     ]
     print(
         f"{asked.trials} trials of {asked.rounds} rounds of {asked.model} on {asked.dataset}, "
-        f"{many.busy / many.trials:.1f} s of computing each, {slots} at a time. {hardware(1)}\n"
+        f"{many.busy / many.trials:.1f} s of computing each, {slots} at a time. {machine(1)}\n"
     )
     print(markdown(["what", "cost"], rows))
 

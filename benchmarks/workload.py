@@ -16,22 +16,16 @@ import torch
 from fedtune.config import TrialConfig
 from fedtune.models import zoo
 from fedtune.models.classifier import quiet_transformers
+from fedtune.provenance import hardware
 from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import prepare
 
 
-def hardware(threads: int) -> str:
+def machine(threads: int) -> str:
     """The line that belongs under every measured figure."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = (line for line in info.read_text().splitlines() if line.startswith("model name"))
-        cpu = next(names, f":{cpu}").partition(":")[2].strip()
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return (
-        f"{cpu}, {os.cpu_count()} cores{gpu}, {threads} threads; Python "
-        f"{platform.python_version()}, PyTorch {torch.__version__}; {date.today():%Y-%m-%d}."
-    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
+    return f"{hardware(device)}, {threads} threads; {versions}; {date.today():%Y-%m-%d}."
 
 
 def make_model(directory: Path, layers: int, width: int) -> Path:

@@ -14,13 +14,21 @@ from fedtune.federated.flat import FlatModel
 EVALUATION_TOKENS = 8192
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Means over the examples of a split; ``top_class_share`` is of the predictions."""
+    """Means over the examples of a split; ``top_class_share`` is of the ``predictions``.
+
+    ``predictions`` (n,) int64 on the CPU is the class given to each example, in the split's order.
+    """
 
     accuracy: float
     loss: float
     top_class_share: float
+    predictions: torch.Tensor
+
+    def metrics(self) -> dict[str, float]:
+        """The means by name."""
+        return {name: value for name, value in vars(self).items() if name != "predictions"}
 
 
 @torch.inference_mode()
@@ -33,22 +41,22 @@ def evaluate(flat: FlatModel, data: DeviceSplit) -> Evaluation:
     flat.model.eval()
     order = torch.argsort(data.lengths, stable=True)
     device = flat.values.device
-    correct = torch.zeros((), dtype=torch.int64, device=device)
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-    predicted = torch.zeros(data.num_classes, dtype=torch.int64, device=device)
+    predictions = torch.empty(len(order), dtype=torch.int64, device=device)
     batch_number = torch.cumsum(data.padded_lengths()[order], 0) // EVALUATION_TOKENS
     for indices in torch.split(order, torch.bincount(batch_number).tolist()):
         if not len(indices):  # a text longer than a batch leaves a gap in the numbers
             continue
         batch = data.batch(indices)
         scores = flat.forward(batch)
-        answers = scores.argmax(dim=-1)
-        correct += (answers == batch.labels).sum()
+        # A batch sorts its texts by length too, and these are sorted: their order stays.
+        predictions[indices.to(device)] = scores.argmax(dim=-1)
         loss_sum += cross_entropy(scores.double(), batch.labels, reduction="sum")
-        predicted += torch.bincount(answers, minlength=data.num_classes)
     count = len(order)
+    correct = (predictions == data.labels).sum()
     return Evaluation(
         accuracy=correct.item() / count,
         loss=loss_sum.item() / count,
-        top_class_share=predicted.max().item() / count,
+        top_class_share=torch.bincount(predictions).max().item() / count,
+        predictions=predictions.cpu(),
     )

@@ -1,22 +1,47 @@
-"""What a plan will cost: steps, memory, time. Estimates, and printed as such."""
+"""What a trial will take: steps, traffic, memory, time. Estimates, and printed as such."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+
+from fedtune.data.splits import Examples
+from fedtune.data.token_files import Split
+from fedtune.federated.evaluation import EVALUATION_TOKENS
 from fedtune.models.classifier import describe
+from fedtune.models.packed import can_pack
 from fedtune.trial.federation import BYTES_PER_PARAMETER, Federation
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import available_cores, data_facts
+from fedtune.trial.prepare import data_facts, open_examples
 
-#: What a worker holds before it has loaded a model: Python, PyTorch, transformers, Ray. (397 MB
-#: were seen on Linux with the CPU build of PyTorch 2.13.)
+BYTES_PER_TOKEN = 4  # int32, on the device
+
+#: What a worker holds beside its model and its data: Python, PyTorch, transformers, Ray.
 _PROCESS_BYTES = 450e6
+#: The same with CUDA's libraries, and what CUDA keeps on the GPU for each process. (Not measured.)
+_CUDA_PROCESS_BYTES, _CUDA_CONTEXT_BYTES = 2.5e9, 0.6e9
+#: PyTorch's allocator on a GPU keeps more than is in use: blocks of every size that was needed.
+_CUDA_HEADROOM = 1.25
 
 #: The calibration trains on this many batches, after one that is not counted.
 _CALIBRATION_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a trial takes while it runs: of the machine's memory, and of a GPU's (0 without
+    one).
+    """
+
+    memory: float
+    gpu_memory: float
 
 
 @dataclass(frozen=True)
@@ -30,53 +55,175 @@ class Rates:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one trial costs at the most."""
+    """What one trial still costs at the most. ``steps`` are sequential: those of one client."""
 
     rounds: int
     steps: int
     traffic_bytes: int
-    memory_bytes: float
     seconds: float
 
 
-def calibrate(trials: Sequence[Trial]) -> dict[tuple[str, str, int], Rates]:
-    """Train and evaluate each model x data set x threads for a moment on this machine."""
-    rates = {}
+#: What trials share whose speed is the same.
+Kind = tuple[object, ...]
+
+
+def calibrate(trials: Sequence[Trial]) -> dict[Kind, Rates]:
+    """Train and evaluate each kind of trial for a moment on this machine."""
+    rates: dict[Kind, Rates] = {}
     for trial in trials:
-        key = _key(trial)
-        if key not in rates:
-            rates[key] = _measure(trial)
+        kind = kind_of(trial)
+        if kind not in rates:
+            rates[kind] = _measure(trial)
     return rates
 
 
-def cost(trial: Trial, rates: dict[tuple[str, str, int], Rates]) -> Cost:
-    """The most that ``trial`` can cost: it may stop sooner at its target."""
+def cost(trial: Trial, rates: Mapping[Kind, Rates], after: int | None = None) -> Cost:
+    """The most that ``trial`` can cost (it may stop sooner at its target), ``after`` a round that
+    is in the store already.
+    """
     facts, rule, config = data_facts(trial), trial.stop_rule, trial.config
-    measured = rates[_key(trial)]
+    measured = rates[kind_of(trial)]
+    rounds = rule.last - (after or 0)
     seen = facts["data/train_examples"] * config.local_epochs
-    looks = sum(rule.evaluates(r) for r in range(rule.last + 1))
+    looks = sum(rule.evaluates(r) for r in range(0 if after is None else after + 1, rule.last + 1))
     tested = facts["data/test_examples"] + facts.get("data/validation_examples", 0)
-    parameters = measured.num_parameters
-    traffic = 2 * config.clients * BYTES_PER_PARAMETER * parameters * rule.last
+    traffic = 2 * config.clients * BYTES_PER_PARAMETER * measured.num_parameters * rounds
     return Cost(
-        rounds=rule.last,
-        steps=rule.last * facts["steps/per_round"],
+        rounds=rounds,
+        steps=rounds * facts["steps/per_round"],
         traffic_bytes=traffic if config.clients > 1 else 0,
-        memory_bytes=_memory(trial, parameters),
-        seconds=rule.last * seen / measured.train + looks * tested / measured.evaluate,
+        seconds=rounds * seen / measured.train + looks * tested / measured.evaluate,
     )
 
 
-def wall_time(trials: Sequence[Trial], costs: Sequence[Cost]) -> float:
-    """Seconds for the whole launch on this machine when its trials share the cores."""
-    total = sum(c.seconds for c in costs)
-    slots = max(available_cores() // max(int(t.config.threads) for t in trials), 1)
-    longest = max(c.seconds for c in costs)
-    return max(total / min(slots, len(trials)), longest)
+def wall_time(trials: Sequence[Trial], costs: Sequence[Cost], slots: int) -> float:
+    """Seconds for the whole launch, at the most, with ``slots`` trials at a time.
+
+    The work spread over the slots; or, if that is longer, the longest baseline with a sibling,
+    which has to wait for it.
+    """
+    seconds = {t.trial_id: c.seconds for t, c in zip(trials, costs, strict=True)}
+    chains = [
+        seconds[t.trial_id] + (seconds.get(t.baseline_id, 0.0) if t.config.clients > 1 else 0.0)
+        for t in trials
+    ]
+    return max([sum(seconds.values()) / max(slots, 1), *chains])
 
 
-def _key(trial: Trial) -> tuple[str, str, int]:
-    return trial.model_hash, trial.dataset_hash, int(trial.config.threads)
+def work(trial: Trial) -> float:
+    """Multiplications in the matrix products of a trial that runs to its last round, roughly.
+
+    From the shape of the model and the tokens alone, without measuring, so that a plan has the same
+    order everywhere. A layer has 12 h² weights (h its width); training costs three times what
+    looking does.
+    """
+    shape, rule, texts = _shape(trial), trial.stop_rule, _texts(trial)
+    trained = rule.last * trial.config.local_epochs * texts["train"].tokens
+    looks = sum(rule.evaluates(r) for r in range(rule.last + 1))
+    looked = looks * sum(split.tokens for name, split in texts.items() if name != "train")
+    return 12.0 * shape["layers"] * shape["hidden_size"] ** 2 * (3 * trained + looked)
+
+
+def need(trial: Trial) -> Need:
+    """The memory that ``trial`` takes, whatever its number of clients.
+
+    Vectors of all parameters in fp32: working model, gradient, server, running sum, and one more
+    while a checkpoint is written; the optimiser's; in bf16 half of one for the rounded weights.
+
+    Activations: what the packed forward keeps for the way back. For a token, in a layer of width h
+    with products of p bytes, its inputs and outputs, (8 + 16 p) h, and attention's weights and what
+    was dropped of them, 2 p for each of the heads and each token of the text. The last layer keeps
+    next to nothing, as only first tokens go through it; the way back needs a layer's worth besides.
+    (Korthikanti et al. 2022, equation 2, have 34 h and 5 for a usual forward in 16 bits.)
+    """
+    config, shape, texts = trial.config, _shape(trial), _texts(trial)
+    product = 2 if config.precision == "bf16" else 4
+    copies = 5 + bool(config.momentum) + 2 * (config.client_optimizer == "adamw")
+    parameters = BYTES_PER_PARAMETER * num_parameters(trial.model_dir)
+    on_gpu = str(config.device).startswith("cuda")
+    tokens = _largest_batch(trial, on_gpu)
+    attended = 2 * product * shape["heads"] * texts["train"].longest
+    per_token = (8 + 16 * product) * shape["hidden_size"] + attended
+    activations = per_token * max(shape["layers"] * tokens, EVALUATION_TOKENS)
+    data = BYTES_PER_TOKEN * sum(split.tokens for split in texts.values())
+    held = (copies + (0.5 if product == 2 else 0)) * parameters + activations + data
+    if on_gpu:
+        own = _CUDA_CONTEXT_BYTES + _CUDA_HEADROOM * held
+        return Need(_CUDA_PROCESS_BYTES + 2 * parameters, own)
+    return Need(_PROCESS_BYTES + held, 0.0)
+
+
+@lru_cache(maxsize=64)
+def num_parameters(model_dir: str) -> int:
+    """Parameters in a model's files: with a head that will be replaced, without the new one."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in Path(model_dir).glob("*.safetensors"):
+        with safe_open(path, "numpy") as file:
+            names = file.keys()
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+    return total
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """A split as the model sees it: its tokens in all, and how many a text has."""
+
+    number: int
+    tokens: int
+    mean: float
+    deviation: float
+    longest: int
+
+
+def _texts(trial: Trial) -> dict[str, _Texts]:
+    _, examples = open_examples(trial)
+    pad_to = None if trial.config.attention_mask else trial.config.max_length
+    return _texts_of(examples, pad_to)
+
+
+@lru_cache(maxsize=256)
+def _texts_of(examples: Examples, pad_to: int | None) -> dict[str, _Texts]:
+    found = {}
+    for name, split in vars(examples).items():
+        if isinstance(split, Split):
+            each = np.full(len(split), pad_to) if pad_to else split.lengths
+            total, longest = int(each.sum()), int(each.max())
+            found[name] = _Texts(len(each), total, float(each.mean()), float(each.std()), longest)
+    return found
+
+
+def _largest_batch(trial: Trial, on_gpu: bool) -> float:
+    """Tokens of a batch of the larger ones."""
+    texts = _texts(trial)["train"]
+    size = min(trial.config.batch_size, texts.number)
+    padded = size * float(texts.longest)
+    # Attention on a GPU, and every architecture that cannot be packed, pads to the longest text.
+    if on_gpu or not _is_packed(trial.model_dir):
+        return padded
+    # Drawn at random: few batches have more than the mean and three standard deviations.
+    return min(size * texts.mean + 3 * math.sqrt(size) * texts.deviation, padded)
+
+
+@lru_cache(maxsize=64)
+def _is_packed(model_dir: str) -> bool:
+    config = json.loads((Path(model_dir) / "config.json").read_text())
+    return can_pack(SimpleNamespace(config=SimpleNamespace(**config)))
+
+
+def _shape(trial: Trial) -> dict[str, int]:
+    """Layers, width and heads; those of the usual model where its configuration does not say."""
+    shape = describe(Path(trial.model_dir))
+    usual = {"layers": 12, "hidden_size": 768, "heads": 12}
+    return {name: shape[name] or number for name, number in usual.items()}
+
+
+def kind_of(trial: Trial) -> Kind:
+    """What decides the speed of ``trial``, so that trials that have it in common share a rate."""
+    config = trial.config
+    settings = (config.batch_size, config.threads, config.precision, config.device)
+    return trial.model_hash, trial.dataset_hash, *settings
 
 
 def _measure(trial: Trial) -> Rates:
@@ -84,17 +231,3 @@ def _measure(trial: Trial) -> Rates:
     still = trial.config.replace(learning_rate=1e-12, weight_decay=0.0)
     federation = Federation(replace(trial, config=still))
     return Rates(*federation.measure(_CALIBRATION_STEPS), federation.flat.num_parameters)
-
-
-def _memory(trial: Trial, num_parameters: int) -> float:
-    """Parameters, gradient, server, running sum (and two moments of AdamW), plus activations.
-
-    A transformer layer keeps about s·b·h·(34 + 5·a·s/h) bytes of activations in 16-bit precision
-    (Korthikanti et al. 2022, equation 2; s tokens, b texts, h width, a heads), twice that in fp32.
-    """
-    shape, config = describe(Path(trial.model_dir)), trial.config
-    copies = 4 + 2 * (config.client_optimizer == "adamw")
-    width, heads = shape["hidden_size"] or 768, shape["heads"] or 12
-    per_token = width * (34 + 5 * heads * config.max_length / width)
-    activations = 2 * shape["layers"] * config.max_length * config.batch_size * per_token
-    return _PROCESS_BYTES + copies * BYTES_PER_PARAMETER * num_parameters + activations

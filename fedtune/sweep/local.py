@@ -13,7 +13,7 @@ from fedtune.trial.stopping import Target
 
 
 def run_here(launch: Launch) -> None:
-    """Run the launch's trials in order; a trial that fails does not stop the others."""
+    """Run the launch's trials in the order of the plan; one that fails does not stop the others."""
     for planned in launch.todo:
         trial = launch.release(planned)
         if trial is None:

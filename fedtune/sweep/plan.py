@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fedtune.config import (
 )
 from fedtune.data.catalog import resolve
 from fedtune.models.zoo import PAPER_LEARNING_RATE, find_model
+from fedtune.sweep.estimate import work
 from fedtune.sweep.sweepfile import SweepSpec
 from fedtune.trial.folder import TrialFolder, write_atomically
 from fedtune.trial.identity import Trial
@@ -28,15 +30,17 @@ from fedtune.trial.simulation import as_begun
 
 @dataclass(frozen=True)
 class Plan:
-    """``trials`` in the order they start: baselines first, then the rest, longest first.
+    """``trials`` in the order they start: seed by seed, baselines first, the longest first.
 
-    ``axes`` are the fields that the sweep varies; they name its runs.
+    ``axes`` are the fields that the sweep varies; they name its runs. ``source`` tells of the sweep
+    file, where there is one (see :class:`SweepSpec`).
     """
 
     name: str
     axes: tuple[str, ...]
     trials: tuple[Trial, ...]
     grows: bool = False
+    source: Mapping[str, str] = field(default_factory=dict)
 
     def by_id(self) -> dict[str, Trial]:
         return {trial.trial_id: trial for trial in self.trials}
@@ -44,6 +48,17 @@ class Plan:
     def baseline_of(self, trial: Trial) -> Trial:
         """The K = 1 trial that ``trial`` is held against (itself, if it is one)."""
         return self.by_id()[trial.baseline_id]
+
+    def tags(self) -> dict[str, str]:
+        """What MLflow is told of the sweep: the whole grid, begun or not, and its sweep file."""
+        grid = {
+            name: sorted({getattr(trial.config, name) for trial in self.trials})
+            for name in ("model", "dataset", "clients", "seed")
+        }
+        return {
+            "fedtune.planned": json.dumps(grid),
+            **{f"fedtune.{key}": value for key, value in self.source.items()},
+        }
 
     def save(self, store: Path) -> None:
         """Keep the plan in ``<store>/sweeps/<name>.yaml``.
@@ -53,13 +68,17 @@ class Plan:
         """
         path = plan_path(store, self.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        trials, axes = self.by_id(), set(self.axes)
-        if self.grows and path.is_file():
-            earlier = read_plan(path)
+        trials, axes, source = self.by_id(), set(self.axes), self.source
+        earlier = read_plan(path) if path.is_file() else None
+        if earlier and self.grows:
             trials, axes = earlier.by_id() | trials, axes | set(earlier.axes)
+        content = "sweep_file_sha256"
+        if earlier and earlier.source.get(content) == source.get(content):
+            source = earlier.source  # a file that moves to another commit unchanged is as old
         values = {
             "name": self.name,
             "axes": sorted(axes),
+            "source": dict(source),
             "trials": [{"trial_id": key, **t.to_dict()} for key, t in trials.items()],
         }
         write_atomically(path, yaml.safe_dump(values, sort_keys=False))
@@ -86,13 +105,19 @@ def make_plan(spec: SweepSpec, store: Path | None = None, *, progress: bool = Fa
     if store is not None:
         trials = [as_begun(trial, TrialFolder(store, trial.trial_id)) for trial in trials]
     unique = _tell_apart(trials)
-    baselines = [trial for trial in unique if trial.config.clients == 1]
-    federated = [trial for trial in unique if trial.config.clients > 1]
-    # Longest first, so that no long trial is left to run alone at the end. The largest K needs the
-    # most rounds as a rule.
-    federated.sort(key=lambda trial: (-trial.stop_rule.last, -trial.config.clients))
     axes = tuple(name for name, values in spec.axes.items() if len(values) > 1)
-    return Plan(spec.name, axes, tuple(baselines + federated), spec.grows)
+    return Plan(spec.name, axes, tuple(sorted(unique, key=_place)), spec.grows, spec.source)
+
+
+def _place(trial: Trial) -> tuple[float, ...]:
+    """Where a trial comes: seed by seed, baselines first, the longest first.
+
+    Seed by seed, so that a study that is cut short has some seeds whole. The longest first, so that
+    no long trial is left to run alone at the end; of trials with equal work the largest K, which
+    needs the most rounds as a rule.
+    """
+    config = trial.config
+    return config.seed, config.clients > 1, -work(trial), -config.clients
 
 
 def _tell_apart(trials: Sequence[Trial]) -> list[Trial]:
@@ -105,14 +130,14 @@ def _tell_apart(trials: Sequence[Trial]) -> list[Trial]:
     for trial in trials:
         other = known.setdefault(trial.trial_id, trial)
         fields = ("budget_rounds", "eval_every", "stop_on") if trial.config.clients == 1 else FIELDS
-        for field in fields:
-            mine, theirs = getattr(trial.config, field), getattr(other.config, field)
-            if mine != theirs and field not in ("model", "dataset"):
+        for name in fields:
+            mine, theirs = getattr(trial.config, name), getattr(other.config, name)
+            if mine != theirs and name not in ("model", "dataset"):
                 message = (
-                    f"and {theirs!r} stand for one and the same trial, since {field} is how long "
+                    f"and {theirs!r} stand for one and the same trial, since {name} is how long "
                     "or how it is looked at; use a sweep for each"
                 )
-                faults[field] = Fault(field, mine, message)
+                faults[name] = Fault(name, mine, message)
     if faults:
         raise BadInput(faults.values())
     return list(known.values())
@@ -161,7 +186,7 @@ def load_plan(store: Path, name: str | None) -> Plan:
 def read_plan(path: Path) -> Plan:
     values: dict[str, Any] = yaml.safe_load(path.read_text())
     trials = tuple(Trial.from_dict(entry) for entry in values["trials"])
-    return Plan(values["name"], tuple(values["axes"]), trials)
+    return Plan(values["name"], tuple(values["axes"]), trials, source=values.get("source", {}))
 
 
 def warnings_of(plan: Plan, spec: SweepSpec) -> list[str]:

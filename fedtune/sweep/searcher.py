@@ -17,7 +17,11 @@ from fedtune.trial.identity import Trial
 
 
 class BaselineFirstSearcher(Searcher):
-    """Hands out K = 1 trials first, and a federated one once its baseline's accuracy is known.
+    """Hands out trials seed by seed, K = 1 first, a federated one once its baseline has ended.
+
+    Each time it gives the first trial in the order of the plan that can start, so a later seed's
+    baseline comes only where nothing of the earlier seeds can run. (Tune asks in advance, for
+    trials that could not start yet; with ``max_concurrent_trials`` it asks when there is room.)
 
     For a Tune script of your own::
 

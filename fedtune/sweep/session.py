@@ -6,17 +6,18 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from fedtune.config import BadInput, Fault
-from fedtune.sweep import closing, estimate
+from fedtune.sweep import closing
+from fedtune.sweep.forecast import Forecast
 from fedtune.sweep.launch import Launch, Report
-from fedtune.sweep.plan import Plan, make_plan, warnings_of
-from fedtune.sweep.progress import Lines, Progress, Screen, duration
+from fedtune.sweep.plan import Plan, load_plan, make_plan, warnings_of
+from fedtune.sweep.progress import Lines, Progress, Screen, Silent, duration
 from fedtune.sweep.sweepfile import SweepSpec
 from fedtune.tracking.names import run_name
 from fedtune.tracking.projection import Projection, resolve_uri
@@ -48,10 +49,15 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
         _check_threads(plan)
     print_plan(plan, spec, console)
     progress: Progress = Screen(plan, console) if console.is_terminal else Lines(plan, console)
-    writer = Writer(lambda: Projection(uri, plan.name, plan.axes), store, plan.by_id())
+    writer = Writer(
+        # The saved plan knows of earlier launches of a sweep that grows.
+        lambda: Projection(uri, plan.name, plan.axes, load_plan(store, plan.name).tags()),
+        store,
+        plan.by_id(),
+    )
     launch = Launch(plan, store, progress, writer)
     if launch.todo:
-        _print_expectation(plan, launch, options, console)
+        _print_expectation(launch, options, console)
     else:
         console.print("Every trial has all its rounds already; nothing to run.")
     try:
@@ -76,11 +82,11 @@ def _run(launch: Launch, options: Options, console: Console) -> Report:
 
         return launch.run(run_here)
     console.print("Starting Ray …")
-    from fedtune.sweep.tuner import check_resources, ray_cluster, run_with_ray
+    from fedtune.sweep.tuner import ray_cluster, requests_of, run_with_ray
 
-    with ray_cluster(options.address):
-        check_resources(launch)
-        return launch.run(run_with_ray)
+    with ray_cluster(options.address) as machine:
+        requests = requests_of(launch, machine)
+        return launch.run(partial(run_with_ray, requests=requests, own=machine is not None))
 
 
 def check_store(store: Path) -> Path:
@@ -94,31 +100,19 @@ def check_store(store: Path) -> Path:
 
 def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
     """Print what a sweep would run and cost. Runs nothing but a short calibration."""
-    plan = make_plan(spec, options.store.absolute(), progress=console.is_terminal)
+    store = options.store.expanduser().absolute()
+    plan = make_plan(spec, store, progress=console.is_terminal)
     if options.address is None:
         _check_threads(plan)
     print_plan(plan, spec, console)
-    rates = estimate.calibrate(plan.trials)
-    costs = [estimate.cost(trial, rates) for trial in plan.trials]
-    table = Table()
-    for column in ("trial", "id"):
-        table.add_column(column, no_wrap=True)
-    for column in ("rounds", "steps", "traffic", "memory", "time"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for trial, cost in zip(plan.trials, costs, strict=True):
-        most = "" if trial.config.clients == 1 else "≤ "
-        table.add_row(
-            run_name(trial, plan.axes),
-            trial.trial_id,
-            f"{most}{cost.rounds}",
-            f"{most}{cost.steps:,}",
-            f"{most}{_size(cost.traffic_bytes)}" if cost.traffic_bytes else "0",
-            _size(cost.memory_bytes),
-            f"{most}{duration(cost.seconds)}",
-        )
-    console.print(table)
-    total = estimate.wall_time(plan.trials, costs)
-    console.print(f"At most about {duration(total)} on this machine. Nothing was started.")
+    forecast = _forecast(Launch(plan, store, Silent(), None), options)
+    console.print(forecast.table())
+    for line in [*forecast.lines(), "Nothing was started."]:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _forecast(launch: Launch, options: Options) -> Forecast:
+    return Forecast.of(launch, on_cluster=options.address is not None, parallel=options.use_ray)
 
 
 def _check_threads(plan: Plan) -> None:
@@ -165,12 +159,12 @@ def _describe(plan: Plan) -> list[str]:
     return sorted(dict.fromkeys(lines), key=lambda line: "layers" in line)
 
 
-def _print_expectation(plan: Plan, launch: Launch, options: Options, console: Console) -> None:
+def _print_expectation(launch: Launch, options: Options, console: Console) -> None:
+    """Say how long the launch may take. Raises BadInput where a trial needs too much memory."""
     if options.address is None:
-        rates = estimate.calibrate(launch.todo)
-        costs = [estimate.cost(trial, rates) for trial in launch.todo]
-        expected = duration(estimate.wall_time(launch.todo, costs))
-        console.print(f"At most about {expected} of computing on this machine.", highlight=False)
+        forecast = _forecast(launch, options)
+        expected = f"At most about {duration(forecast.seconds)} of computing on this machine."
+        console.print(f"{expected} {forecast.sharing()}", soft_wrap=True, highlight=False)
 
 
 def print_closing(plan: Plan, report: Report, console: Console) -> None:
@@ -238,11 +232,3 @@ def _short(by_id: Mapping[str, Trial], trial_id: str) -> str:
 
 def _problem(console: Console, text: str) -> None:
     console.print(f"[red]problem:[/] {escape(text)}", soft_wrap=True, highlight=False)
-
-
-def _size(num_bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} TB"

@@ -48,7 +48,7 @@ def sync_store(store: Path, sweep: str | None, uri: str | None, console: Console
 
 
 def _sync(store: Path, plan: Plan, uri: str) -> int:
-    projection = Projection(uri, plan.name, plan.axes, inherit=False)
+    projection = Projection(uri, plan.name, plan.axes, plan.tags(), inherit=False)
     projection.open_sweep()
     report, added = _report(store, plan), 0
     for result in report.results:

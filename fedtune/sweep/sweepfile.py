@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from fedtune.config import (
     did_you_mean,
     find_faults,
 )
+from fedtune.provenance import committed_at
 
 _KEYS = ("name", "axes", "set", "overrides")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
@@ -37,7 +39,9 @@ class Override:
 class SweepSpec:
     """A grid: every combination of ``axes``, with ``set`` and ``overrides`` applied.
 
-    Defaults < ``set`` < ``overrides`` < ``command_line``.
+    Defaults < ``set`` < ``overrides`` < ``command_line``. ``source`` names the sweep file, its
+    content (SHA-256) and when that was committed; with a command line's settings in it, the name
+    alone is told.
     """
 
     name: str
@@ -47,14 +51,20 @@ class SweepSpec:
     command_line: Mapping[str, Any] = field(default_factory=dict)
     command_axes: frozenset[str] = frozenset()
     grows: bool = False  # later launches under this name add to it
+    source: Mapping[str, str] = field(default_factory=dict)
 
     def with_command_line(
         self, values: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]
     ) -> SweepSpec:
         """The same grid with settings from the command line, which beat everything in the file."""
         kept = {name: axis for name, axis in self.axes.items() if name not in values}
+        changed = ", ".join(f"{name}={value}" for name, value in {**values, **axes}.items())
+        source = dict(self.source)
+        if source and changed:
+            source = {"sweep_file": f"{source['sweep_file']} with {changed}"}
         return replace(
             self,
+            source=source,
             axes={**kept, **axes},
             command_line=dict(values),
             command_axes=frozenset(axes),
@@ -127,7 +137,16 @@ def read_sweep_file(path: Path) -> SweepSpec:
         faults += bad.faults
     if faults:
         raise BadInput(Fault(f"{path.name}: {f.field}", f.value, f.message) for f in faults)
-    return SweepSpec(name, axes, fixed, overrides)
+    return SweepSpec(name, axes, fixed, overrides, source=_source(path))
+
+
+def _source(path: Path) -> dict[str, str]:
+    told = {
+        "sweep_file": path.name,
+        "sweep_file_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    committed = committed_at(path)
+    return told | ({"sweep_file_committed": committed} if committed else {})
 
 
 def _unknown_keys(content: Mapping[str, Any]) -> list[Fault]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 # Before Ray is imported: it reads these once.
@@ -25,16 +26,21 @@ for _name, _value in _ENVIRONMENT.items():
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
 
-from fedtune.config import BadInput  # noqa: E402
+from fedtune.config import BadInput, Fault  # noqa: E402
+from fedtune.sweep.estimate import need  # noqa: E402
 from fedtune.sweep.launch import Launch  # noqa: E402
+from fedtune.sweep.machine import Machine, request, this_machine, too_large  # noqa: E402
 from fedtune.sweep.searcher import BaselineFirstSearcher  # noqa: E402
 from fedtune.sweep.trainable import DIVERGED, FAILED, TRIAL_ID, launch_trainable  # noqa: E402
 from fedtune.trial.folder import TrialFolder  # noqa: E402
 from fedtune.trial.identity import Trial  # noqa: E402
-from fedtune.trial.prepare import available_cores  # noqa: E402
 
 #: How often a trial whose worker died is started again. It goes on after its last committed round.
 WORKER_RETRIES = 2
+
+#: Ray sets 30 % of the memory aside for objects that tasks share. Trials share none, so most of it
+#: is for them; Ray takes no less than 75 MB.
+_OBJECT_STORE_BYTES = 200_000_000
 
 
 class LaunchCallback(tune.Callback):
@@ -74,42 +80,112 @@ class LaunchCallback(tune.Callback):
 
 
 @contextmanager
-def ray_cluster(address: str | None) -> Iterator[None]:
-    """A local Ray of its own, or the cluster at ``address``; BadInput where there is none."""
+def ray_cluster(address: str | None) -> Iterator[Machine | None]:
+    """A local Ray of its own, or the cluster at ``address``; BadInput where there is none.
+
+    Gives this machine where Ray is its own, and None where it is somebody's: what GPUs that has,
+    and who else uses it, is not known.
+    """
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     if ray.is_initialized():  # somebody's notebook; it is theirs to end
-        yield
+        yield None
         return
+    machine = None if address else this_machine()
+    settings: dict[str, Any] = {}
+    if machine:
+        settings = {
+            "num_cpus": machine.cores,
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "resources": {f"cuda:{number}": 1.0 for number in range(len(machine.gpus))},
+        }
     try:
         ray.init(
             address=address or "local",
-            num_cpus=None if address else available_cores(),
-            include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
+            **settings,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadInput.of("address", address, f"no Ray could be reached there: {reason}") from None
     try:
-        yield
+        yield machine
     finally:
         ray.shutdown()
 
 
-def run_with_ray(launch: Launch) -> None:
-    """Run the launch's trials as one Tune experiment.
+def requests_of(launch: Launch, machine: Machine | None) -> dict[str, dict[str, float]]:
+    """What each trial of the launch asks Ray for (see :func:`request`), by ``trial_id``.
+
+    Raises BadInput where no machine of the cluster could ever run a trial; Tune would wait.
+    """
+    largest: dict[str, float] = {}
+    for node in _nodes():
+        for kind, amount in node.items():
+            largest[kind] = max(largest.get(kind, 0.0), amount)
+    requests: dict[str, dict[str, float]] = {}
+    faults: dict[str, Fault] = {}
+    for trial in launch.todo:
+        asked = request(trial, machine, largest.get("memory", 0.0))
+        requests[trial.trial_id] = asked
+        for kind, field in (("cpu", "threads"), ("gpu", "device")):
+            there = largest.get(kind.upper(), 0.0)
+            if asked[kind] > there:
+                reason = f"needs {asked[kind]:g} {kind.upper()}, and the largest machine has"
+                fault = Fault(field, getattr(trial.config, field), f"{reason} {there:g}")
+                faults[str(fault)] = fault
+        if need(trial).memory > asked["memory"]:
+            fault = too_large(
+                trial, need(trial).memory, asked["memory"], "the largest machine of this Ray has"
+            )
+            faults[str(fault)] = fault
+    if faults:
+        raise BadInput(faults.values())
+    return requests
+
+
+def _nodes() -> list[dict[str, float]]:
+    """The resources of each machine of the cluster, under Ray's names."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def slots_of(requests: Iterable[Mapping[str, float]], nodes: Iterable[Mapping[str, float]]) -> int:
+    """How many trials the ``nodes`` can run at a time if all were like the smallest."""
+    asked = list(requests)
+    least = {kind: min(each.get(kind, 0.0) for each in asked) for kind in asked[0]}
+    names = {"cpu": "CPU", "gpu": "GPU"}
+    return sum(
+        min(
+            int(node.get(names.get(kind, kind), 0.0) // least[kind])
+            for kind in least
+            if least[kind]
+        )
+        for node in nodes
+    )
+
+
+def run_with_ray(
+    launch: Launch, *, requests: Mapping[str, dict[str, float]], own: bool = False
+) -> None:
+    """Run the launch's trials as one Tune experiment; each asks Ray for its part of ``requests``.
 
     The experiment lives in a temporary folder: trials resume from their own folders, so nothing of
     Tune's is ever read again (and nothing is ever unpickled).
+
+    Where Ray is its ``own``, a trial is chosen when there is room for it and no sooner. Tune would
+    ask for many in advance, and baselines of later seeds, which are all that can be given then,
+    would run before the first seed's federated trials. A cluster that is not fedtune's own may grow
+    with what it is asked for, so there Tune asks in advance.
     """
     searcher = BaselineFirstSearcher.of_launch(launch)
     with tempfile.TemporaryDirectory(prefix="fedtune-") as folder:
         tune.Tuner(
-            tune.with_resources(launch_trainable, _resources),
+            tune.with_resources(launch_trainable, partial(_resources, requests)),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=searcher.num_trials,
+                max_concurrent_trials=slots_of(requests.values(), _nodes()) if own else None,
                 reuse_actors=True,  # saves 3 s of imports per trial
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
@@ -123,25 +199,7 @@ def run_with_ray(launch: Launch) -> None:
         ).fit()
 
 
-def _resources(space: Mapping[str, Any]) -> dict[str, float]:
-    # A device with a number is the user's own choice; Ray would hide all but one, and renumber it.
-    on_gpu = space["device"] == "cuda"
-    return {"cpu": float(space["threads"]), "gpu": 1.0 if on_gpu else 0.0}
-
-
-def check_resources(launch: Launch) -> None:
-    """Raise BadInput where no machine of the cluster could ever run a trial; Tune would wait."""
-    largest: dict[str, float] = {}
-    for node in ray.nodes():
-        for kind, amount in node["Resources"].items():
-            largest[kind] = max(largest.get(kind, 0.0), amount)
-    for trial in launch.todo:
-        for kind, amount in _resources(trial.to_dict()).items():
-            there = largest.get(kind.upper(), 0.0)
-            if amount > there:
-                field = "threads" if kind == "cpu" else "device"
-                raise BadInput.of(
-                    field,
-                    getattr(trial.config, field),
-                    f"needs {amount:g} {kind.upper()}, and the largest machine has {there:g}",
-                )
+def _resources(
+    requests: Mapping[str, dict[str, float]], space: Mapping[str, Any]
+) -> dict[str, float]:
+    return dict(requests[Trial.from_dict(space).trial_id])

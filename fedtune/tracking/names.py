@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -20,6 +20,8 @@ BASELINE_ID = "fedtune.baseline_trial_id"
 OUTCOME = "fedtune.outcome"
 COLLAPSED = "fedtune.collapsed"
 GIT_COMMIT = "fedtune.git_commit"
+#: The round of which the artifact predictions.npy holds labels and predictions of the test set.
+PREDICTIONS = "fedtune.predictions"
 
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
@@ -57,6 +59,11 @@ def tags(trial: Trial) -> dict[str, str]:
         "fedtune.engine": str(ENGINE),
     }
     return own | {f"fedtune.{f}": str(getattr(trial.config, f)) for f in sorted(UNHASHED)}
+
+
+def origin_tags(origin: Mapping[str, Any]) -> dict[str, str]:
+    """Which code computed a trial, and on what."""
+    return {f"fedtune.{key}": str(value) for key, value in origin.items() if key != "begun_ms"}
 
 
 def charts_url(tracking_uri: str, experiment_id: str, sweep: str) -> str:

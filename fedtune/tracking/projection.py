@@ -37,12 +37,22 @@ _RUNS_IN_URL = 24
 
 
 class Projection:
-    """One sweep in MLflow: its run, and a run per trial beneath it. Needs one writer at a time."""
+    """One sweep in MLflow: its run, and a run per trial beneath it. Needs one writer at a time.
+
+    ``axes`` are the fields that name the trials' runs, ``sweep_tags`` go to the sweep's own run.
+    """
 
     def __init__(
-        self, tracking_uri: str, sweep: str, axes: Sequence[str] = (), *, inherit: bool = True
+        self,
+        tracking_uri: str,
+        sweep: str,
+        axes: Sequence[str] = (),
+        sweep_tags: Mapping[str, str] | None = None,
+        *,
+        inherit: bool = True,
     ):
         self.uri, self.sweep, self.axes = tracking_uri, sweep, axes
+        self._sweep_tags = dict(sweep_tags or {})
         for noisy in ("mlflow.store.db", "alembic"):  # they tell of every table that they make
             logging.getLogger(noisy).setLevel(logging.WARNING)
         self.client = MlflowClient(tracking_uri)
@@ -77,7 +87,7 @@ class Projection:
         else:
             run = self.client.create_run(self.experiment_id, run_name=self.sweep)
             self.parent_id = run.info.run_id
-        self._tag(self.parent_id, own)
+        self._tag(self.parent_id, self._sweep_tags | own)
         return self.parent_id
 
     def close_sweep(self, status: str, table: str = "", csv: str = "") -> None:
@@ -98,8 +108,8 @@ class Projection:
 
         ``status`` is MLflow's. Raises MlflowException where MLflow cannot be reached.
         """
-        started_ms = result.begun_ms
-        run_id = self._open_trial(result.trial, started_ms, result.git_commit)
+        started_ms = int(result.origin.get("begun_ms", 0))
+        run_id = self._open_trial(result.trial, result.origin)
         missing = [r for r in result.records if r["round"] > self._last_step[run_id]]
         times = _times_ms(result.records, started_ms)
         new = self._last_step[run_id] < 0 and bool(result.records)
@@ -129,18 +139,19 @@ class Projection:
 
     def set_outcome(self, trial: Trial, outcome: Outcome) -> None:
         """Mark a trial that was not brought to its end (``failed``, ``waiting``)."""
-        run_id = self._open_trial(trial, round(1000 * time.time()), git_commit())
+        now = {"begun_ms": round(1000 * time.time()), "git_commit": git_commit()}
+        run_id = self._open_trial(trial, now)
         self._tag(run_id, {names.OUTCOME: outcome})
         self.client.set_terminated(run_id, "FAILED")
 
-    def _open_trial(self, trial: Trial, started_ms: int, commit: str) -> str:
+    def _open_trial(self, trial: Trial, origin: Mapping[str, Any]) -> str:
         if trial.trial_id in self._runs:
             return self._runs[trial.trial_id]
         found = self._find(f"tags.`{names.TRIAL_ID}` = '{trial.trial_id}'")
         if found is None:
             run = self.client.create_run(
                 self.experiment_id,
-                start_time=started_ms,
+                start_time=int(origin.get("begun_ms", 0)),
                 run_name=names.run_name(trial, self.axes),
                 tags={names.SWEEP: self.sweep, names.TRIAL_ID: trial.trial_id},
             )
@@ -156,10 +167,8 @@ class Projection:
         if found is None or not found.data.params:  # the launch may have died between the two calls
             values = [Param(key, value) for key, value in names.params(trial).items()]
             self.client.log_batch(run_id, params=values)
-        self._tag(
-            run_id,
-            names.tags(trial) | {names.PARENT: self.parent_id, names.GIT_COMMIT: commit},
-        )
+        own = names.tags(trial) | names.origin_tags(origin)
+        self._tag(run_id, own | {names.PARENT: self.parent_id})
         self._runs[trial.trial_id], self._last_step[run_id] = run_id, last
         return run_id
 
@@ -167,16 +176,17 @@ class Projection:
         summary = result.summary
         if summary is not None and result.ended:  # a summary on the way would be a second point
             last = result.records[-1]["round"]
-            known = self.client.get_run(run_id).data.metrics
+            data = self.client.get_run(run_id).data
+            metrics = result.summary_metrics()
             # MLflow shows the point of the latest step and time; a summary that has changed (with
             # another target, say) must be that one.
             step = max(last, self._last_step[run_id])
-            changed = any(key in known for key in summary.metrics())
+            changed = any(key in data.metrics for key in metrics)
             moment = round(1000 * time.time()) if changed else times[last]
             fresh = [
                 point
-                for point in _metrics(summary.metrics(), moment, step)
-                if known.get(point.key) != point.value
+                for point in _metrics(metrics, moment, step)
+                if data.metrics.get(point.key) != point.value
             ]
             if fresh:
                 self.client.log_batch(run_id, metrics=fresh)
@@ -187,15 +197,18 @@ class Projection:
                 words["fedtune.diverged"] = "round {round}, client {client_id}".format(
                     **result.diverged
                 )
+            if result.predictions is not None:
+                words[names.PREDICTIONS] = f"round {result.trial.stop_rule.budget}"
+                if data.tags.get(names.PREDICTIONS) != words[names.PREDICTIONS]:
+                    self.client.log_artifact(run_id, str(result.predictions))
             self._tag(run_id, words)
         self.client.set_terminated(run_id, status)
 
     def _is_stale(self, run_id: str, result: Result) -> bool:
         """Has the run a summary metric that the trial, as it is read now, has not?"""
-        if result.summary is None or not result.ended:
-            return False
-        known = self.client.get_run(run_id).data.metrics
-        return any(k.startswith("summary/") and k not in result.summary.metrics() for k in known)
+        now = result.summary_metrics()
+        known = self.client.get_run(run_id).data.metrics if now else {}
+        return any(key.startswith("summary/") and key not in now for key in known)
 
     def _tag(self, run_id: str, values: Mapping[str, str]) -> None:
         self.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in values.items()])

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from fedtune.data.batches import DeviceSplit
@@ -63,6 +64,7 @@ class Federation:
                 self._average_heads()
             self.server = self.flat.values.clone()
             self._buffers = self.flat.buffers_digest()
+            self._predictions = torch.empty(0, dtype=torch.int64)
 
     def round_zero(self) -> dict[str, Any]:
         """The record of the untrained server model."""
@@ -109,6 +111,15 @@ class Federation:
             record |= self._evaluate(server, round_num)
         self.server = server
         return record | {"params_digest": params_digest}
+
+    @property
+    def test_predictions(self) -> np.ndarray:
+        """Labels and predicted classes of the last evaluation, (2, num_test), in the order of the
+        test split; a byte each for up to 256 classes.
+        """
+        split = self.splits["test"]
+        kind = np.min_scalar_type(split.num_classes - 1)
+        return np.stack([split.labels.cpu().numpy(), self._predictions.numpy()]).astype(kind)
 
     def save(self, directory: Path) -> None:
         """Write the server's model as a Hugging Face directory, tokenizer included."""
@@ -169,7 +180,9 @@ class Federation:
                     result = evaluate(self.flat, self.splits[name])
                     if not math.isfinite(result.loss):  # finite parameters, but far too large
                         raise Diverged(round_num, len(self.clients) - 1)
-                    metrics |= {f"{name}/{key}": value for key, value in vars(result).items()}
+                    if name == "test":
+                        self._predictions = result.predictions
+                    metrics |= {f"{name}/{key}": value for key, value in result.metrics().items()}
         return metrics | {"time/eval_s": time.perf_counter() - start}
 
     def _draw_own_head(self, client_id: int) -> None:

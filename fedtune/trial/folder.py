@@ -20,10 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import yaml
 
 from fedtune.config import Refusal
-from fedtune.provenance import git_commit
+from fedtune.provenance import git_commit, hardware, libraries
 from fedtune.trial.identity import ENGINE, Trial
 from fedtune.trial.stopping import Record
 
@@ -42,6 +43,9 @@ class TrialInUse(Refusal):
 class DamagedFolder(Refusal):
     """A trial's folder contradicts itself, so nothing can be continued from it safely."""
 
+
+#: What ``config.yaml`` tells of a trial's beginning, beside its settings and its identity.
+ORIGIN = ("begun_ms", "git_commit", "hardware", "libraries")
 
 _ANEW = "move the trial's folder away to start it anew"
 
@@ -65,7 +69,8 @@ class TrialFolder:
     def write_config(self, trial: Trial, facts: Mapping[str, Any]) -> None:
         """Write ``config.yaml``: the resolved configuration, identity and facts, as flat keys.
 
-        ``begun_ms`` (Unix time) and ``git_commit`` stay those of the first writing.
+        ``begun_ms`` (Unix time) and ``git_commit`` stay those of the first writing; where the trial
+        goes on with other hardware or libraries, both are named.
         """
         identity = {
             "trial_id": trial.trial_id,
@@ -76,6 +81,12 @@ class TrialFolder:
         }
         begun = self.read_config()
         identity |= {key: begun[key] for key in ("begun_ms", "git_commit") if key in begun}
+        for key, now in (
+            ("hardware", hardware(str(trial.config.device))),
+            ("libraries", libraries()),
+        ):
+            earlier = begun.get(key, now)
+            identity[key] = earlier if now in earlier.split("; ") else f"{earlier}; {now}"
         values = trial.to_dict() | identity | dict(facts)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / "config.yaml", yaml.safe_dump(values, sort_keys=False))
@@ -98,6 +109,30 @@ class TrialFolder:
         """The content of a small JSON file, or None where there is none."""
         path = self.path / name
         return json.loads(path.read_text()) if path.is_file() else None
+
+    def predictions_path(self, round_num: int) -> Path:
+        """Where the test predictions after a round are kept (the budget's, of every trial)."""
+        return self.path / f"round-{round_num}" / "predictions.npy"
+
+    def write_predictions(self, round_num: int, predictions: np.ndarray) -> None:
+        """Keep labels and predicted classes, (2, num_test), after a round.
+
+        Before the round is committed: should that be cut off, the same bytes are written again.
+        """
+        path = self.predictions_path(round_num)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, predictions, allow_pickle=False)
+        _sync(path)
+
+    def write_peak_memory(self, megabytes: float) -> float:
+        """Keep the most memory that the trial took, in MB; what was kept."""
+        self.write_json("memory.json", {"peak_mb": round(megabytes, 1)})
+        return round(megabytes, 1)
+
+    def read_peak_memory(self) -> float | None:
+        """The most memory that the trial took so far, in MB; None where that was not kept."""
+        kept = self.read_json("memory.json")
+        return float(kept["peak_mb"]) if kept else None
 
     def note_failure(self, text: str) -> Path:
         """Keep why the trial failed (a traceback, say) until it is run again; where it is kept."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedtune.trial.folder import TrialFolder
+from fedtune.trial.folder import ORIGIN, TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.stopping import (
     Baseline,
@@ -24,7 +24,8 @@ class Result:
     """A trial's committed rounds and what they amount to.
 
     ``facts`` are tracked once (see ``data_facts``); ``diverged`` names round and client;
-    ``begun_ms`` is when the trial was begun (Unix time; 0 where it never was).
+    ``origin`` tells when it was begun (``begun_ms``, Unix time), by which code and on what;
+    ``predictions`` is the file with the test predictions at the budget, where there is one.
     """
 
     trial: Trial
@@ -33,8 +34,16 @@ class Result:
     summary: Summary | None  # None before round 0 is committed
     diverged: dict[str, int] | None
     ended: bool
-    begun_ms: int
-    git_commit: str
+    origin: dict[str, Any]
+    peak_memory_mb: float | None
+    predictions: Path | None
+
+    def summary_metrics(self) -> dict[str, float]:
+        """What is tracked once at the trial's end, under its tracked names; empty before that."""
+        if self.summary is None or not self.ended:
+            return {}
+        peak = self.peak_memory_mb
+        return self.summary.metrics() | ({"summary/peak_memory_mb": peak} if peak else {})
 
 
 def stored_trial(store: Path, trial_id: str) -> Trial | None:
@@ -49,7 +58,6 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
     config = folder.read_config()
     facts = {key: value for key, value in config.items() if "/" in key}
     records = list(trial.stop_rule.read(folder.records()))
-    begun_ms, commit = config.get("begun_ms", 0), config.get("git_commit", "")
     against = baseline_result(store, trial, baseline)
     target = choose_target(trial.own_target, against, trial.config.target_fraction)
     ended = trial.stop_rule.ended(records, target)
@@ -66,7 +74,18 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
             diverged=diverged is not None,
         )
     ended = ended or diverged is not None
-    return Result(trial, records, facts, summary, diverged, ended, begun_ms, commit)
+    predictions = folder.predictions_path(trial.stop_rule.budget)
+    return Result(
+        trial,
+        records,
+        facts,
+        summary,
+        diverged,
+        ended,
+        origin={key: config[key] for key in ORIGIN if key in config},
+        peak_memory_mb=folder.read_peak_memory(),
+        predictions=predictions if predictions.is_file() else None,
+    )
 
 
 def divergence(folder: TrialFolder, trial: Trial) -> dict[str, int] | None:

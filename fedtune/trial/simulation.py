@@ -13,6 +13,7 @@ from fedtune.federated.local import Diverged
 from fedtune.trial.federation import Federation
 from fedtune.trial.folder import DamagedFolder, TrialFolder
 from fedtune.trial.identity import Trial
+from fedtune.trial.memory import PeakMemory
 from fedtune.trial.prepare import device_exists, prepare
 from fedtune.trial.results import divergence
 from fedtune.trial.stopping import Target
@@ -70,6 +71,7 @@ def run_trial(
                 f"{folder.path} has a log but no checkpoint, so it cannot be continued; "
                 "ask for no more rounds than it has, or move it away to start the trial anew"
             )
+        memory = PeakMemory(str(trial.config.device))
         federation = Federation(trial)
         if records:
             try:
@@ -79,7 +81,12 @@ def run_trial(
         else:
             folder.write_config(trial, federation.facts)
             folder.write_json("partition.json", federation.partition)
-        yield from _new_rounds(federation, records, folder, target)
+        noted = folder.read_peak_memory() or 0.0
+        for record in _new_rounds(federation, records, folder, target):
+            peak = memory.megabytes()
+            if peak > 1.01 * noted:  # it settles after a few rounds, and a file costs milliseconds
+                noted = folder.write_peak_memory(peak)
+            yield record
 
 
 def _new_rounds(
@@ -112,6 +119,8 @@ def _new_rounds(
                     {"round": diverged.round_num, "client_id": diverged.client_id},
                 )
             raise
+        if folder is not None and round_num == rule.budget:
+            folder.write_predictions(round_num, federation.test_predictions)
         records.append(record)
         pending.append(record)
         due = time.monotonic() - committed_at >= CHECKPOINT_EVERY_S

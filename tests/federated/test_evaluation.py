@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ def one_by_one(flat: FlatModel, split: Split, pad_to: int | None = None) -> Eval
         accuracy=sum(right) / len(right),
         loss=sum(losses) / len(losses),
         top_class_share=max(counts) / len(answers),
+        predictions=torch.tensor(answers),
     )
 
 
@@ -55,6 +57,7 @@ def assert_equal(made: Evaluation, expected: Evaluation) -> None:
     assert made.accuracy == expected.accuracy
     assert made.top_class_share == expected.top_class_share
     assert made.loss == pytest.approx(expected.loss, rel=1e-5)  # fp32 products of other shapes
+    assert torch.equal(made.predictions, expected.predictions)
 
 
 @pytest.mark.parametrize("pad_to", [None, 16])
@@ -94,8 +97,11 @@ def test_the_size_of_batches_changes_nothing(
 
 def test_the_order_of_examples_changes_nothing(flat: FlatModel) -> None:
     split = random_split(EXAMPLES)
-    shuffled = split.select(np.random.default_rng(0).permutation(EXAMPLES))
-    assert_equal(evaluate(flat, on_device(shuffled)), evaluate(flat, on_device(split)))
+    order = np.random.default_rng(0).permutation(EXAMPLES)
+    made = evaluate(flat, on_device(split.select(order)))
+    expected = evaluate(flat, on_device(split))
+    in_order = replace(expected, predictions=expected.predictions[torch.from_numpy(order)])
+    assert_equal(made, in_order)
 
 
 def test_every_example_counts_the_same_also_in_a_last_batch_of_one(
@@ -110,6 +116,8 @@ def test_every_example_counts_the_same_also_in_a_last_batch_of_one(
 def test_an_evaluation_draws_and_changes_nothing(flat: FlatModel) -> None:
     state, values = torch.get_rng_state(), flat.values.clone()
     first = evaluate(flat, on_device(random_split(EXAMPLES)))
-    assert evaluate(flat, on_device(random_split(EXAMPLES))) == first
+    again = evaluate(flat, on_device(random_split(EXAMPLES)))
+    assert again.metrics() == first.metrics()
+    assert torch.equal(again.predictions, first.predictions)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(flat.values, values)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support import LEARNS
 
-from fedtune.sweep import closing, estimate
+from fedtune.sweep import closing, local
 from fedtune.sweep.launch import Launch, Report
-from fedtune.sweep.plan import Plan, load_plan
+from fedtune.sweep.plan import Plan, load_plan, make_plan
 from fedtune.sweep.progress import Silent
+from fedtune.sweep.sweepfile import SweepSpec
 from fedtune.trial.folder import TrialFolder, TrialInUse
+from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import data_facts
 
 Write = Callable[..., None]
@@ -243,19 +246,21 @@ def test_the_table_is_given_as_markdown_and_csv_too(
     assert closing.as_markdown(*table).splitlines()[2].startswith("| 1 | 0.800 | 100 % |")
 
 
-def test_the_estimate_is_finite_positive_and_grows_with_the_work(plan: Plan) -> None:
-    rates = estimate.calibrate(plan.trials)
-    baseline, eight, _ = (estimate.cost(trial, rates) for trial in plan.trials)
+def test_without_ray_trials_run_in_the_order_of_the_plan(
+    bert: str, write_log: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2, 4], "seed": [0, 1]}
+    plan = make_plan(SweepSpec("seeds", axes, {**LEARNS, "budget_rounds": 2, "max_rounds": 4}))
+    ran: list[str] = []
 
-    for cost in (baseline, eight):
-        assert cost.seconds is not None
-        assert 0 < cost.seconds < 1000
-        assert math.isfinite(cost.memory_bytes)
-        assert cost.memory_bytes > 0
-    assert (baseline.rounds, eight.rounds) == (2, 4)
-    assert (baseline.steps, eight.steps) == (2 * 64, 4 * 8)
-    parameters = next(iter(rates.values())).num_parameters
-    assert baseline.traffic_bytes == 0
-    assert eight.traffic_bytes == 2 * 8 * 4 * parameters * 4
-    whole = estimate.wall_time(plan.trials, [baseline, eight, eight])
-    assert max(baseline.seconds, eight.seconds) <= whole
+    def simulated(trial: Trial, *_: object) -> Iterator[Mapping[str, Any]]:
+        ran.append(trial.trial_id)
+        write_log(trial, LEARNED if trial.config.clients == 1 else REACHES)
+        return iter(())
+
+    monkeypatch.setattr(local, "run_trial", simulated)
+
+    report = Launch(plan, tmp_path, Silent(), None).run(local.run_here)
+
+    assert ran == [trial.trial_id for trial in plan.trials]
+    assert report.exit_code == 0

@@ -26,10 +26,24 @@ def places(plan: Plan) -> list[tuple[int, int]]:
     return [(t.config.clients, t.config.seed) for t in plan.trials]
 
 
-def test_a_baseline_is_added_for_every_other_axis_and_starts_first(bert: str) -> None:
-    plan = make_plan(spec_of(bert, {"clients": [2, 8], "seed": [0, 1]}))
+def test_a_baseline_is_added_for_every_other_axis(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2], "batch_size": [8, 16]}))
 
-    assert places(plan) == [(1, 0), (1, 1), (8, 0), (8, 1), (2, 0), (2, 1)]
+    asked = sorted((t.config.clients, t.config.batch_size) for t in plan.trials)
+    assert asked == [(1, 8), (1, 16), (2, 8), (2, 16)]
+
+
+def test_a_seed_comes_whole_before_the_next_its_baselines_first(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2, 8], "seed": [1, 0]}))
+
+    assert places(plan) == [(1, 0), (8, 0), (2, 0), (1, 1), (8, 1), (2, 1)]
+
+
+def test_trials_with_more_work_start_first_among_baselines_and_among_the_others(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"train_examples": [64, 128], "clients": [2, 8]}))
+
+    asked = [(t.config.clients, t.config.train_examples) for t in plan.trials]
+    assert asked == [(1, 128), (1, 64), (8, 128), (2, 128), (8, 64), (2, 64)]
 
 
 def test_a_baseline_that_was_asked_for_is_not_added_again(bert: str) -> None:

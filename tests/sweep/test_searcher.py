@@ -11,9 +11,10 @@ from support import LEARNS
 
 from fedtune.config import BadInput
 from fedtune.sweep.launch import Launch
-from fedtune.sweep.plan import Plan
+from fedtune.sweep.plan import Plan, make_plan
 from fedtune.sweep.progress import Silent
 from fedtune.sweep.searcher import BaselineFirstSearcher
+from fedtune.sweep.sweepfile import SweepSpec
 
 Write = Callable[..., None]
 
@@ -105,3 +106,31 @@ def test_trials_that_have_ended_are_not_handed_out_again(
 def test_bad_input_of_a_script_is_told_when_the_searcher_is_made(bert: str) -> None:
     with pytest.raises(BadInput, match="learning_rate"):
         BaselineFirstSearcher({"clients": [2]}, {"model": bert, "learning_rate": 0.0})
+
+
+def test_a_later_seeds_baseline_waits_while_an_earlier_seed_has_trials_that_can_run(
+    bert: str, write_log: Write, tmp_path: Path
+) -> None:
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2], "seed": [0, 1]}
+    plan = make_plan(SweepSpec("seeds", axes, {**LEARNS, "budget_rounds": 2}))
+    searcher = BaselineFirstSearcher.of_launch(Launch(plan, tmp_path, Silent(), None))
+    first = searcher.suggest("a")
+    write_log(plan.trials[0], [0.5, 0.7, 0.8])
+    searcher.on_trial_complete("a", {})
+
+    rest = [searcher.suggest(name) for name in "bc"]
+
+    handed_out = [(space["clients"], space["seed"]) for space in [first, *rest]]
+    assert handed_out == [(1, 0), (2, 0), (1, 1)]
+
+
+def test_where_nothing_of_a_seed_can_run_the_next_ones_baseline_does(
+    bert: str, tmp_path: Path
+) -> None:
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2], "seed": [0, 1]}
+    searcher = BaselineFirstSearcher(axes, LEARNS, store=tmp_path)
+
+    handed_out = [searcher.suggest(name) for name in "ab"]
+
+    assert [(space["clients"], space["seed"]) for space in handed_out] == [(1, 0), (1, 1)]
+    assert searcher.suggest("c") is None

@@ -1,0 +1,182 @@
+"""What part of a machine a trial is given: pure arithmetic, so machines of any size are tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from fedtune.config import BadInput
+from fedtune.sweep import machine as module
+from fedtune.sweep.estimate import Need, need
+from fedtune.sweep.machine import (
+    MOST_SHARERS,
+    Machine,
+    at_once,
+    check_fits,
+    free_memory,
+    gpu_share,
+    places,
+    request,
+    sharers,
+    this_machine,
+)
+from fedtune.sweep.plan import Plan
+from fedtune.trial.identity import Trial
+from fedtune.trial.prepare import available_cores
+
+GB = 1e9
+
+
+def on(trial: Trial, **settings: object) -> Trial:
+    return replace(trial, config=trial.config.replace(**settings))
+
+
+@pytest.fixture
+def large(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Trial:
+    """A trial that takes 5 GB of memory, or 3 GB and 30 GB of a GPU's."""
+
+    def as_told(trial: Trial) -> Need:
+        gpu = str(trial.config.device).startswith("cuda")
+        return Need(3 * GB, 30 * GB) if gpu else Need(5 * GB, 0)
+
+    monkeypatch.setattr(module, "need", as_told)
+    return plan.trials[0]
+
+
+@pytest.mark.parametrize(
+    ("needed", "number", "share"),
+    [(3, 8, 0.125), (7, 3, 0.3333), (8, 3, 0.3333), (8.1, 2, 0.5), (12.1, 1, 1.0), (24, 1, 1.0)],
+)
+def test_a_gpu_of_24_gb_is_shared_by_as_many_as_fit(
+    needed: float, number: int, share: float
+) -> None:
+    assert sharers(needed * GB, 24 * GB) == number
+    assert gpu_share(needed * GB, 24 * GB) == share
+
+
+def test_a_gpu_is_not_shared_by_more_than_a_number_however_small_they_are() -> None:
+    assert sharers(1, 24 * GB) == MOST_SHARERS
+
+
+def test_a_trial_larger_than_a_gpu_does_not_fit() -> None:
+    assert sharers(25 * GB, 24 * GB) == 0
+
+
+@pytest.mark.parametrize("number", range(1, MOST_SHARERS + 1))
+def test_shares_as_ray_counts_them_fit_together_and_no_more_do(number: int) -> None:
+    total = 80 * GB
+    share = gpu_share(total / (number + 0.5), total)
+    counted = Fraction(round(share * 10_000), 10_000)  # Ray counts in ten-thousandths
+
+    assert number * counted <= 1 < (number + 1) * counted
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 7), (12, 1, 1), (9, 9, 4), (24,), (2, 3, 4, 6)])
+def test_trials_of_different_sizes_whose_shares_fit_fit_into_the_memory(
+    sizes: Sequence[float],
+) -> None:
+    shares = [gpu_share(size * GB, 24 * GB) for size in sizes]
+    if sum(shares) <= 1:
+        assert sum(sizes) <= 24 * 1.001
+
+
+def test_memory_is_asked_for_in_steps_so_that_trials_alike_share_workers(plan: Plan) -> None:
+    asked = [request(trial, None) for trial in plan.trials]
+
+    assert asked[0]["memory"] >= need(plan.trials[0]).memory
+    assert asked[0]["memory"] % module.MEMORY_STEP == 0
+    assert asked[0] == asked[1] == asked[2]
+    assert asked[0]["gpu"] == 0
+
+
+def test_no_more_memory_is_asked_for_than_there_is(large: Trial) -> None:
+    assert request(large, None, most_memory=5.2 * GB)["memory"] == 5 * GB
+    assert request(large, None, most_memory=4 * GB)["memory"] == 4 * GB
+
+
+def test_a_gpu_is_asked_for_in_part_where_it_is_known_and_else_whole(large: Trial) -> None:
+    there = Machine(16, 64 * GB, (80 * GB, 141 * GB))
+    free, chosen = on(large, device="cuda"), on(large, device="cuda:1")
+
+    assert request(free, there)["gpu"] == 0.5
+    assert request(free, None)["gpu"] == 1.0
+    assert request(chosen, there)["gpu"] == 0.0
+    assert request(chosen, there)["cuda:1"] == 0.25
+    assert "cuda:1" not in request(chosen, None)
+
+
+def test_what_there_is_least_of_decides_how_many_run_at_a_time(large: Trial) -> None:
+    assert places(large, Machine(8, 64 * GB)) == {"cores": 8, "memory": 12}
+    assert at_once([large], Machine(8, 64 * GB)) == (8, 8)
+    assert at_once([large], Machine(8, 16 * GB)) == (3, 3)
+    two = on(large, threads=2)
+    assert at_once([large, two], Machine(8, 64 * GB)) == (4, 8)
+    gpus = Machine(16, 64 * GB, (80 * GB, 80 * GB))
+    assert places(on(large, device="cuda"), gpus) == {"cores": 16, "memory": 21, "GPU": 4}
+    assert at_once([on(large, device="cuda:0")], gpus) == (2, 2)
+
+
+def test_a_trial_that_does_not_fit_is_refused_in_a_line_that_says_what_to_do(large: Trial) -> None:
+    check_fits([large], Machine(2, 5.1 * GB))
+
+    with pytest.raises(BadInput) as bad:
+        check_fits([large, on(large, clients=4)], Machine(2, 4.2 * GB))
+
+    (fault,) = bad.value.faults
+    said = str(fault)
+    assert said.startswith("model=")
+    assert "needs about 5.0 GB of memory with batch_size 8, max_length 32 and sgd" in said
+    assert "this machine has free only 4.2 GB; lower batch_size or max_length" in said
+
+
+def test_a_trial_that_does_not_fit_a_gpu_is_refused(large: Trial) -> None:
+    trial = on(large, device="cuda:1")
+    check_fits([trial], Machine(2, 8 * GB, (24 * GB, 40 * GB)))
+
+    with pytest.raises(BadInput, match=r"about 30\.0 GB .* device cuda:1 has only 24\.0 GB"):
+        check_fits([trial], Machine(2, 8 * GB, (40 * GB, 24 * GB)))
+
+
+def test_this_machine_has_its_cores_and_some_free_memory() -> None:
+    found = this_machine()
+
+    assert found.cores == available_cores()
+    assert 1e8 < found.memory < 1e14
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    folder = tmp_path / "proc"
+    folder.mkdir()
+    (folder / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable:    8000000 kB\n")
+    return folder
+
+
+def test_free_memory_is_what_the_system_says(proc: Path, tmp_path: Path) -> None:
+    assert free_memory(proc, tmp_path / "nothing") == 8_000_000 * 1024
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_free_memory_is_within_the_limit_of_a_container(
+    version: int, proc: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cgroup" / ("memory" if version == 1 else "")
+    folder.mkdir(parents=True)
+    files = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        2: ("memory.max", "memory.current", "inactive_file"),
+    }
+    limit, usage, cache = files[version]
+    (folder / limit).write_text("4000000000\n")
+    (folder / usage).write_text("3000000000\n")
+    (folder / "memory.stat").write_text(f"anon 1\n{cache} 500000000\n")
+
+    assert free_memory(proc, tmp_path / "cgroup") == 1.5 * GB
+
+    if version == 2:
+        (folder / limit).write_text("max\n")
+        assert free_memory(proc, tmp_path / "cgroup") == 8_000_000 * 1024
