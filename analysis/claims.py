@@ -32,6 +32,10 @@ PART_OF_RUN = 0.10
 #: C10: "scales well" is that this part of the accuracy above chance is kept at 32 (section 5).
 KEPT, KEPT_AT = 0.5, 32
 
+#: C10: peak memory "does not grow" where it is at most this part larger at 32 clients than at one.
+#: What a process keeps of an earlier trial counts in it, hence some room.
+MEMORY_GROWTH = 0.10
+
 #: C12: parameters in millions and layers (section 3.2), and how far from them a model may be.
 SIZES = {"bert": (110, 12), "albert": (11, 12), "distilbert": (65, 6)}
 SIZE_TOLERANCE = 0.10
@@ -113,8 +117,8 @@ STATEMENTS = (
         "C10",
         "BERT and ALBERT scale well to 32 clients; their size is not prohibitive.",
         "section 5",
-        "Retention at K = 32 is over one half for both, on most data sets. (Peak memory is not "
-        "tracked, and so is no part of the verdict.)",
+        "Retention at K = 32 is over one half for both, on most data sets, and peak memory there "
+        "is at most 10 % over that at K = 1 (no part of the verdict where it is not tracked).",
     ),
     Statement(
         "C11",

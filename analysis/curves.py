@@ -76,7 +76,7 @@ def _small_multiples(
     """A panel for each model (rows) and data set (columns), a colour for each K."""
     drawn = drawn or grid
     rows = [label for label in labels(grid) if any(s.label == label for s in drawn.series)]
-    columns = [dataset for dataset in grid.datasets if dataset in drawn.datasets]
+    columns = [name for name in grid.datasets if any(s.dataset == name for s in drawn.series)]
     if not any(trial.curve for trial in drawn.trials):
         return None
     turned = len(columns) == 1 and len(rows) > 1  # one data set: the models stand side by side
@@ -98,14 +98,15 @@ def _small_multiples(
                     _curve(axes, cell, axis, colours[cell.clients])
             axes.set_title(f"{label}, {dataset}")
             if not found:
-                axes.text(0.5, 0.5, "no run", transform=axes.transAxes, ha="center")
+                axes.text(0.5, 0.5, "not begun", transform=axes.transAxes, ha="center")
     for axes in panels.flat:  # after all of a column, which shares its axis, is drawn
         _x_axis(axes, axis)
     for row in panels:
         row[0].set_ylabel("test accuracy")
     for axes in panels[-1]:
         axes.set_xlabel(axis.label)
-    shown = [clients for clients in grid.clients if clients in drawn.clients]
+    have = {trial.clients for trial in drawn.trials}
+    shown = [clients for clients in grid.clients if clients in have]
     handles = [Line2D([], [], color=colours[k], label=f"K = {k}") for k in shown]
     figure.legend(handles=handles, loc="outside upper left", ncols=8 if wide else 4)
     return Drawn(name, title, caption + _bands(grid), figure, wide)
@@ -171,10 +172,8 @@ def size(num_bytes: float) -> str:
 
 
 def _bands(grid: Grid) -> str:
-    if len(grid.seeds) >= numbers.SEEDS_FOR_INTERVAL:
-        return (
-            "Means over seeds with 95 % intervals as far as all seeds go; thin beyond that: each."
-        )
-    if len(grid.seeds) > 1:
+    if grid.most_seeds >= numbers.SEEDS_FOR_INTERVAL:
+        return "Means with 95 % intervals over seeds as far as all go; thin beyond that: each."
+    if grid.most_seeds > 1:
         return "Thin: every seed. Thick: their mean, as far as all seeds go."
     return "One seed."

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 
 from fedtune.analysis import numbers
 from fedtune.analysis.grid import TITLES, Cell, Grid, Series, role_of
+from fedtune.analysis.quantities import Quantity
+from fedtune.analysis.samples import Sample, combine, paired
 from fedtune.analysis.tracked import TrackedTrial
 from fedtune.analysis.verdicts import Part, Verdict, all_of, decide, unless_missing
 from fedtune.models.zoo import NAMES as MODELS
 from fedtune.trial.stopping import clearly_above_chance, first_round_at
 
-Quantity = Callable[[TrackedTrial], float | None]
+#: The models that DistilBERT is held against.
+OTHERS = ("bert", "albert")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Evidence:
         """Is this the paper's own model, rather than one that stands for it?"""
         asked = {trial.params["model"] for trial in self.grid.trials if trial.model == model}
         known = {name for name, entry in MODELS.items() if entry.hub_id}
-        return asked <= known | {entry.hub_id for entry in MODELS.values() if entry.hub_id}
+        known |= {entry.hub_id for entry in MODELS.values() if entry.hub_id}
+        return (asked or {model}) <= known
 
     def cells(self, model: str | None, dataset: str | None) -> list[Cell]:
         """The cells of a model on a data set by K; none where either is not in the sweep."""
@@ -47,137 +51,98 @@ class Evidence:
     def cell(self, model: str | None, dataset: str | None, clients: int) -> Cell | None:
         return next((c for c in self.cells(model, dataset) if c.clients == clients), None)
 
+    def missing(self, known: Mapping[int, object] | Sequence[int], beyond: int = 0) -> list[int]:
+        """The numbers of clients of the sweep, more than ``beyond``, that are not ``known``."""
+        return [k for k in self.grid.clients if k > beyond and k not in known]
+
 
 def absent(role: str, dataset: str | None = None) -> Part:
     """The part that stands for a model, or a model on a data set, that the sweep has not."""
     where = f" on {TITLES.get(dataset, dataset)}" if dataset else ""
-    return Part(f"{TITLES[role]}{where}", "not run", "not in this sweep")
+    return Part(f"{TITLES[role]}{where}", "not run", "not in this sweep, or not begun")
 
 
-def show(values: Mapping[int, float]) -> str:
+def show(sample: Sample) -> str:
     """The mean over seeds, with its interval or its range."""
-    seen = list(values.values())
-    if not seen:
+    if not sample.values:
         return "–"
-    if len(seen) >= numbers.SEEDS_FOR_INTERVAL:
-        low, high = numbers.interval(seen)
-        return f"{numbers.mean(seen):.3f} [{low:.3f}, {high:.3f}]"
+    bounds = sample.interval()
+    if bounds is not None:
+        return f"{sample.mean:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"
+    seen = sample.values.values()
     if len(seen) > 1:
-        return f"{numbers.mean(seen):.3f} ({min(seen):.3f} to {max(seen):.3f})"
-    return f"{seen[0]:.3f}"
+        return f"{sample.mean:.3f} ({min(seen):.3f} to {max(seen):.3f})"
+    return f"{sample.mean:.3f}"
+
+
+def unknown_for(clients: Sequence[int]) -> str:
+    """What is added to the numbers of a comparison over K that has gaps."""
+    return f"; unknown for K = {', '.join(map(str, clients))}" if clients else ""
 
 
 # Declines with K
 
 
-def retention_error(trial: TrackedTrial) -> float:
-    """The standard error that the test set gives the retention."""
-    base, accuracy = trial.baseline_test_accuracy, trial.accuracy
-    assert base is not None
-    assert accuracy is not None
-    return numbers.binomial_se(accuracy, trial.num_test) / (base - trial.chance)
-
-
-def area(trial: TrackedTrial) -> float | None:
-    """The mean accuracy over the rounds 0 to the budget (trapezoids); None before the budget."""
-    budget = trial.rule.budget
-    points = [(step, value) for step, value in trial.curve.items() if step <= budget]
-    if not points or points[0][0] != 0 or points[-1][0] != budget:
-        return None
-    pairs = itertools.pairwise(points)
-    return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairs) / budget
-
-
-def area_error(trial: TrackedTrial) -> float:
-    """The standard error that the test set gives the area; all rounds share one test set."""
-    return numbers.binomial_se(area(trial) or 0.0, trial.num_test)
-
-
-@dataclass(frozen=True)
-class _Decline:
-    """A quantity by K and seed, with the standard error that the test set gives it at each K."""
-
-    where: str
-    name: str
-    values: Mapping[int, Mapping[int, float]]
-    errors: Mapping[int, float]
-    missing: Sequence[int]
-
-    def part(
-        self, what: str, verdict: Verdict, shown: str, threshold: str, by_seed: Mapping[int, float]
-    ) -> Part:
-        if self.missing:
-            shown += f"; unknown for K = {', '.join(map(str, self.missing))}"
-        told = {str(seed): value for seed, value in sorted(by_seed.items())}
-        verdict = unless_missing(verdict, self.missing)
-        return Part(f"{self.where}: {what}", verdict, shown, threshold, told)
-
-
 def gradual_decline(
-    evidence: Evidence,
-    cells: Sequence[Cell],
-    name: str,
-    of: Quantity,
-    error: Callable[[TrackedTrial], float],
-    max_loss: float,
+    evidence: Evidence, cells: Sequence[Cell], quantity: Quantity, max_loss: float
 ) -> list[Part]:
     """Does a quantity fall with log2 K, and does no doubling of K lose more than ``max_loss``?"""
-    where = f"{cells[0].series.label} on {cells[0].series.dataset}"
-    values = {cell.clients: found for cell in cells if (found := cell.values(of))}
-    if len(values) < 2:
+    name, where = quantity.name, f"{cells[0].series.label} on {cells[0].series.dataset}"
+    samples = {c.clients: sample for c in cells if (sample := c.sample(quantity)).values}
+    if len(samples) < 2:
         reason = f"{name} is known for fewer than two numbers of clients"
         return [Part(f"{where}: {name}", "not run", reason)]
-    errors = {
-        cell.clients: numbers.mean(error(cell.trials[seed]) for seed in values[cell.clients])
-        for cell in cells
-        if cell.clients in values
-    }
-    missing = [clients for clients in evidence.grid.clients if clients not in values]
-    decline = _Decline(where, name, values, errors, missing)
-    return [_falls(decline), _no_steep_doubling(decline, max_loss)]
+    missing = evidence.missing(samples)
+    fall, shown = _falls(samples)
+    steepest, steep_verdict, steep_shown = _steepest_doubling(samples, max_loss)
+    gap = unknown_for(missing)
+    return [
+        Part(
+            f"{where}: {name} falls with K",
+            unless_missing(decide(combine([(-1.0, fall)])), missing),
+            shown + gap,
+            "slope below 0",
+            fall.values,
+        ),
+        Part(
+            f"{where}: no doubling loses more than a third of {name}",
+            unless_missing(steep_verdict, missing),
+            f"largest loss {steep_shown}{gap}",
+            f"a doubling keeps at least {1 - max_loss:.2f}",
+            steepest.values,
+        ),
+    ]
 
 
-def _falls(decline: _Decline) -> Part:
-    values = decline.values
-    seeds = sorted(set.intersection(*(set(found) for found in values.values())))
-    slopes = {
-        seed: numbers.slope({math.log2(k): found[seed] for k, found in values.items()})
-        for seed in seeds
-    }
-    noise = numbers.slope_noise({math.log2(k): se for k, se in decline.errors.items()})
-    verdict = decide({seed: -value for seed, value in slopes.items()}, noise)
-    shown = "; ".join(f"K = {k}: {show(values[k])}" for k in (min(values), max(values)))
-    mean = f"{numbers.mean(slopes.values()):+.3f} a doubling" if slopes else "in no seed"
-    shown += f"; slope {mean}"
-    return decline.part(f"{decline.name} falls with K", verdict, shown, "slope below 0", slopes)
+def _falls(samples: Mapping[int, Sample]) -> tuple[Sample, str]:
+    """The slope over log2 K by seed, and the numbers it rests on."""
+    weights = numbers.slope_weights([math.log2(clients) for clients in samples])
+    same_seeds = paired(samples.values())
+    slope = combine(list(zip(weights, same_seeds, strict=True)))
+    ends = zip((min(samples), max(samples)), (same_seeds[0], same_seeds[-1]), strict=True)
+    shown = "; ".join(f"K = {clients}: {show(sample)}" for clients, sample in ends)
+    mean = f"{slope.mean:+.3f} a doubling" if slope.values else "in no seed"
+    return slope, f"{shown}; slope {mean}"
 
 
-def _no_steep_doubling(decline: _Decline, max_loss: float) -> Part:
+def _steepest_doubling(
+    samples: Mapping[int, Sample], max_loss: float
+) -> tuple[Sample, Verdict, str]:
     """The steepest step from one K to the next; d doublings have to keep (1 - max_loss)^d."""
-    values, errors = decline.values, decline.errors
-    steps: list[tuple[float, Verdict, str, dict[int, float]]] = []
-    for few, many in itertools.pairwise(sorted(values)):
+    steps: list[tuple[Sample, Verdict, str]] = []
+    for few, many in itertools.pairwise(sorted(samples)):
+        before, after = paired((samples[few], samples[many]))
         doublings = math.log2(many / few)
-        keeps = (1 - max_loss) ** doublings
-        margins = {
-            seed: values[many][seed] - keeps * values[few][seed]
-            for seed in values[few].keys() & values[many].keys()
-        }
-        verdict = decide(margins, math.hypot(errors[many], keeps * errors[few]))
-        before, after = (numbers.mean(values[k].values()) for k in (few, many))
-        lost = f"{100 * (1 - after / before):.0f} %" if before > 0 else "not known"
-        shown = f"{lost}, from K = {few} ({show(values[few])}) to {many} ({show(values[many])})"
+        margin = combine([(1.0, after), (-((1 - max_loss) ** doublings), before)])
+        known = before.values and before.mean > 0
+        lost = f"{100 * (1 - after.mean / before.mean):.0f} %" if known else "not known"
+        shown = f"{lost}, from K = {few} ({show(before)}) to {many} ({show(after)})"
         shown += f", {doublings:.3g} doublings" if doublings != 1 else ""
-        margin = numbers.mean(margins.values()) if margins else math.inf
-        steps.append((margin, verdict, shown, margins))
+        steps.append((margin, decide(margin), shown))
     verdict = all_of(step[1] for step in steps)
-    steepest = min((step for step in steps if step[1] == verdict), key=lambda step: step[0])
-    return decline.part(
-        f"no doubling loses more than a third of {decline.name}",
-        verdict,
-        f"largest loss {steepest[2]}",
-        f"a doubling keeps at least {1 - max_loss:.2f}",
-        steepest[3],
+    return min(
+        (step for step in steps if step[1] == verdict),
+        key=lambda step: step[0].mean if step[0].values else math.inf,
     )
 
 
@@ -205,6 +170,18 @@ def needs_more(
     if mine[0] > theirs[1]:
         return True
     return False if mine[1] < theirs[0] else None
+
+
+def no_fewer(
+    slow: tuple[TrackedTrial, float], quick: tuple[TrackedTrial, float], alone: bool
+) -> bool | None:
+    """Does one trial need at least as many rounds as another?
+
+    For a single seed, fewer by no more than the noise of the test set decides nothing (None).
+    """
+    if needs_more(quick, slow, alone):
+        return False
+    return None if needs_more(quick, slow, False) else True
 
 
 def _rounds(

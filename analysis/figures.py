@@ -13,6 +13,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from fedtune.analysis import numbers, style
 from fedtune.analysis.grid import Cell, Grid, Series
+from fedtune.analysis.quantities import ACCURACY
+from fedtune.analysis.samples import Sample
 from fedtune.analysis.tracked import TrackedTrial
 
 _ROW_HEIGHT = 1.75
@@ -44,10 +46,10 @@ def accuracy_at_budget(grid: Grid) -> Drawn | None:
     for axes, dataset in zip(panels, datasets, strict=True):
         for series, shift, index in _series_of(grid, dataset):
             cells = [cell for cell in grid.cells(series) if cell.accuracies]
-            _means(axes, {cell.clients: cell.accuracies for cell in cells}, shift, index)
+            _means(axes, {cell.clients: cell.sample(ACCURACY) for cell in cells}, shift, index)
         _chance(axes, grid, dataset)
         budgets = {t.rule.budget for t in grid.trials if t.dataset == dataset}
-        rounds = " or ".join(str(budget) for budget in sorted(budgets))
+        rounds = " or ".join(map(str, sorted(budgets)))
         axes.set_title(f"{dataset}, after {rounds} round{'s' * (rounds != '1')}")
         axes.set_ylabel("test accuracy")
         style.k_axis(axes, grid.clients)
@@ -56,7 +58,8 @@ def accuracy_at_budget(grid: Grid) -> Drawn | None:
     return Drawn(
         "accuracy-at-budget",
         "Accuracy at the budget against K",
-        f"Test accuracy after the same number of rounds for every K. {_marks(grid)}",
+        "Test accuracy after the same number of rounds for every K. Dashed: chance. "
+        + _marks(grid),
         figure,
     )
 
@@ -80,15 +83,15 @@ def rounds_to_target(grid: Grid) -> Drawn | None:
         axes.set_ylabel("rounds to target")
         style.k_axis(axes, grid.clients)
     panels[-1].set_xlabel("clients K")
-    reaches = [trial.reach for trial in grid.trials if trial.reach is not None]
-    _model_legend(figure, grid, censored=any(reach.rounds is None for reach in reaches))
+    missed = any(trial.reach and trial.reach.rounds is None for trial in grid.trials)
+    _model_legend(figure, grid, censored=missed)
     return Drawn(
         "rounds-to-target",
         "Rounds to target against K",
-        "Rounds until the trial's own target, a fraction of its baseline's accuracy. Lines join "
-        "medians. Open markers in the band above the cap are trials that had not reached it by "
-        "then. They are never averaged: k/n says that k of n seeds did reach it, and a line ends "
-        "where more than half did not.",
+        "Rounds until the trial's own target, a fraction of its baseline's accuracy. Filled "
+        "markers are trials, lines join medians. Open ones in the band above the cap stand for "
+        "trials that had not reached it by then. These are never averaged: k/n says that k of n "
+        "seeds did reach it, and a line ends where half or more did not.",
         figure,
     )
 
@@ -112,7 +115,7 @@ def clients_apart(grid: Grid) -> Drawn | None:
         for axes, (metric, label) in zip(row, kinds, strict=True):
             for series, shift, index in _series_of(grid, dataset):
                 found = {c.clients: c.values(_mean_of(metric)) for c in grid.cells(series)}
-                _means(axes, {k: values for k, values in found.items() if values}, shift, index)
+                _means(axes, {k: Sample(v) for k, v in found.items() if v}, shift, index)
             axes.set_title(f"{dataset}: {label}")
             style.k_axis(axes, grid.clients)
         row[0].set_ylim(bottom=0)
@@ -125,7 +128,7 @@ def clients_apart(grid: Grid) -> Drawn | None:
         "Drift and agreement of clients against K",
         "Drift: how far a client's model moves in a round, on average. Agreement: the mean "
         "alignment of two clients' movements, 1 where all move alike, 0 where they have nothing "
-        f"in common. Means over the rounds up to the budget. {_marks(grid)}",
+        f"in common. Means over the rounds up to the budget, or to an earlier end. {_marks(grid)}",
         figure,
     )
 
@@ -159,20 +162,19 @@ def _series_of(grid: Grid, dataset: str) -> list[tuple[Series, float, int]]:
     ]
 
 
-def _means(axes: Axes, values: Mapping[int, Mapping[int, float]], shift: float, index: int) -> None:
+def _means(axes: Axes, samples: Mapping[int, Sample], shift: float, index: int) -> None:
     """A line through the means over seeds, with every seed's point or with 95 % intervals."""
     colour, marker = style.model_colour(index), style.model_marker(index)
-    xs = [clients * shift for clients in values]
-    axes.plot(xs, [numbers.mean(v.values()) for v in values.values()], color=colour, zorder=3)
-    for x, found in zip(xs, values.values(), strict=True):
-        seen = list(found.values())
-        if len(seen) >= numbers.SEEDS_FOR_INTERVAL:
-            low, high = numbers.interval(seen)
-            middle = numbers.mean(seen)
+    xs = [clients * shift for clients in samples]
+    axes.plot(xs, [sample.mean for sample in samples.values()], color=colour, zorder=3)
+    for x, sample in zip(xs, samples.values(), strict=True):
+        seen = list(sample.values.values())
+        bounds = sample.interval()
+        if bounds is not None:
             axes.errorbar(
                 [x],
-                [middle],
-                [[middle - low], [high - middle]],
+                [sample.mean],
+                [[sample.mean - bounds[0]], [bounds[1] - sample.mean]],
                 color=colour,
                 marker=marker,
                 markersize=3.5,
@@ -292,8 +294,8 @@ def _model_legend(
 
 def _marks(grid: Grid) -> str:
     """What the markers mean, which depends on the number of seeds."""
-    if len(grid.seeds) >= numbers.SEEDS_FOR_INTERVAL:
-        return "Means over seeds with 95 % intervals (Student's t); points where seeds are missing."
-    if len(grid.seeds) > 1:
-        return f"Every point is one of {len(grid.seeds)} seeds; lines join means."
+    if grid.most_seeds >= numbers.SEEDS_FOR_INTERVAL:
+        return "Means over seeds with 95 % intervals; points where there are fewer seeds."
+    if grid.most_seeds > 1:
+        return f"Every point is one of {grid.most_seeds} seeds; lines join means."
     return "One seed, so one point per trial and no interval."

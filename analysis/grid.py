@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fedtune.analysis import numbers
+from fedtune.analysis.planned import NOTHING_PLANNED, Planned
+from fedtune.analysis.quantities import Quantity, sample
+from fedtune.analysis.samples import Sample
 from fedtune.analysis.tracked import Reach, TrackedTrial
 
 
@@ -38,6 +41,10 @@ class Cell:
         found = {seed: of(trial) for seed, trial in self.trials.items()}
         return {seed: value for seed, value in found.items() if value is not None}
 
+    def sample(self, quantity: Quantity) -> Sample:
+        """A quantity with its uncertainty, by seed."""
+        return sample(self.trials, quantity)
+
     @property
     def accuracies(self) -> dict[int, float]:
         """Test accuracy at the budget, by seed."""
@@ -55,7 +62,7 @@ class Cell:
         return {seed: reach for seed, reach in found.items() if reach is not None}
 
     def median_rounds(self) -> float | None:
-        """The median of rounds to target (inf: more than half did not meet it); None if unknown."""
+        """The median of rounds to target (inf: half or more did not meet it); None if unknown."""
         return numbers.median(r.order for r in self.reaches.values()) if self.reaches else None
 
     def median_text(self) -> str:
@@ -76,9 +83,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """Trials that can be looked up by what they are."""
+    """Trials that can be looked up by what they are.
+
+    Models, data sets, numbers of clients and seeds are also those that are planned and not begun.
+    """
 
     trials: tuple[TrackedTrial, ...]
+    planned: Planned = NOTHING_PLANNED
 
     @property
     def series(self) -> list[Series]:
@@ -88,11 +99,11 @@ class Grid:
 
     @property
     def models(self) -> list[str]:
-        return _in_order(trial.model for trial in self.trials)
+        return _in_order([*self.planned.models, *(trial.model for trial in self.trials)])
 
     @property
     def datasets(self) -> list[str]:
-        return _in_order(trial.dataset for trial in self.trials)
+        return _in_order([*self.planned.datasets, *(trial.dataset for trial in self.trials)])
 
     @property
     def variants(self) -> list[str]:
@@ -100,14 +111,20 @@ class Grid:
 
     @property
     def clients(self) -> list[int]:
-        return sorted({trial.clients for trial in self.trials})
+        return sorted({*self.planned.clients, *(trial.clients for trial in self.trials)})
 
     @property
     def seeds(self) -> list[int]:
-        return sorted({trial.seed for trial in self.trials})
+        return sorted({*self.planned.seeds, *(trial.seed for trial in self.trials)})
+
+    @property
+    def most_seeds(self) -> int:
+        """The seeds of the cell that has most of them: what a reader sees side by side."""
+        cells = (cell for series in self.series for cell in self.cells(series))
+        return max((len(cell.trials) for cell in cells), default=0)
 
     def of_variant(self, variant: str) -> Grid:
-        return Grid(tuple(trial for trial in self.trials if trial.variant == variant))
+        return Grid(tuple(t for t in self.trials if t.variant == variant), self.planned)
 
     def cell(self, series: Series, clients: int) -> Cell:
         found = {
@@ -136,13 +153,16 @@ class Grid:
                 for seed in self.seeds:
                     if seed not in have:
                         lines.append(
-                            f"K{clients:03d} {series.label} {series.dataset} s{seed}: no run"
+                            f"K{clients:03d} {series.label} {series.dataset} s{seed}: not begun"
                         )
-        have_pairs = {(series.model, series.dataset) for series in self.series}
-        for model in self.models:
-            for dataset in self.datasets:
-                if (model, dataset) not in have_pairs:
-                    lines.append(f"{model} on {dataset}: no run at all")
+        begun = {(series.model, series.dataset) for series in self.series}
+        count = len(self.clients) * len(self.seeds)
+        lines += [
+            f"{model} on {dataset}: none of {count} trials has begun"
+            for model in self.models
+            for dataset in self.datasets
+            if (model, dataset) not in begun
+        ]
         return lines
 
 

@@ -1,4 +1,4 @@
-"""Reads a sweep's trials from MLflow. The only part of the analysis that asks MLflow for data."""
+"""Reads a sweep's trials from MLflow. Only this and predictions.py ask MLflow for data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from fedtune.analysis.tracked import Sweep, TrackedTrial, judged, named_apart
-from fedtune.config import BadInput, did_you_mean
+from fedtune.analysis.planned import read_planned
+from fedtune.analysis.predictions import with_predictions
+from fedtune.analysis.tracked import Sweep, TrackedTrial, current, judged, named_apart
+from fedtune.config import UNHASHED, BadInput, TrialConfig, did_you_mean
 from fedtune.tracking import names
 from fedtune.trial.stopping import StopRule
 
@@ -26,6 +28,13 @@ ROUND_METRICS = (
     "time/round_s",
     "time/eval_s",
 )
+
+#: What a run has that was tracked before a setting came to be.
+_DEFAULTS = {
+    name: str(field.default)
+    for name, field in TrialConfig.model_fields.items()
+    if name not in UNHASHED and not field.is_required()
+}
 
 
 def load_sweep(uri: str, wanted: str | None) -> Sweep:
@@ -61,7 +70,9 @@ def load_sweep(uri: str, wanted: str | None) -> Sweep:
     newest: dict[str, Run] = {}
     for run in sorted(_runs(client, experiment, condition), key=lambda run: run.info.start_time):
         newest[run.data.tags[names.TRIAL_ID]] = run
-    trials = judged(named_apart([_read(client, run) for run in newest.values()]))
+    every = [_read(client, run) for run in newest.values()]
+    kept, planned = named_apart(current(every), read_planned(parent.data.tags))
+    trials = judged(with_predictions(client, kept))
     order = sorted(trials, key=lambda t: (t.model, t.dataset, t.variant, t.clients, t.seed))
     return Sweep(
         name,
@@ -70,6 +81,8 @@ def load_sweep(uri: str, wanted: str | None) -> Sweep:
         parent.info.start_time,
         tuple(order),
         dict(parent.data.tags),
+        planned,
+        left_out=len(every) - len(kept),
     )
 
 
@@ -106,7 +119,7 @@ def _latest(run: Run) -> int:
 
 
 def _read(client: MlflowClient, run: Run) -> TrackedTrial:
-    params, tags = dict(run.data.params), dict(run.data.tags)
+    params, tags = _DEFAULTS | dict(run.data.params), dict(run.data.tags)
     tracked = {key: float(value) for key, value in run.data.metrics.items()}
     clients = int(params["clients"])
     return TrackedTrial(

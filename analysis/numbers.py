@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 #: Fewer seeds than this are shown as points; an interval from them would mean little.
 SEEDS_FOR_INTERVAL = 5
@@ -57,16 +57,8 @@ def median(values: Iterable[float]) -> float:
     return low if low == high else (low + high) / 2
 
 
-def slope(values: Mapping[float, float]) -> float:
-    """The least-squares slope of values over their keys (at least two different ones)."""
-    middle = mean(values)
-    weights = {x: x - middle for x in values}
-    square = sum(weight * weight for weight in weights.values())
-    return sum(weights[x] * y for x, y in values.items()) / square
-
-
-def slope_noise(errors: Mapping[float, float]) -> float:
-    """The standard error of :func:`slope` where each value has its own standard error."""
-    middle = mean(errors)
-    square = sum((x - middle) ** 2 for x in errors)
-    return math.sqrt(sum(((x - middle) * se) ** 2 for x, se in errors.items())) / square
+def slope_weights(xs: Sequence[float]) -> list[float]:
+    """What each value counts in their least-squares slope over ``xs`` (two different ones)."""
+    middle = mean(xs)
+    square = sum((x - middle) ** 2 for x in xs)
+    return [(x - middle) / square for x in xs]

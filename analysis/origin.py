@@ -11,10 +11,12 @@ from fedtune.tracking import names
 
 #: Shown for each model and data set, because they follow from these.
 _BY_SERIES = ("learning_rate", "budget_rounds", "max_rounds", "text_column", "label_column")
+_FILE = "fedtune.sweep_file"
 #: What names a trial, and what is told elsewhere on the page.
 _TOLD = {
     *("clients", "model", "dataset", "seed", "sweep", "kind", "trial_id", "baseline_trial_id"),
-    *("model_hash", "dataset_hash", "outcome", "collapsed", "diverged"),
+    *("model_hash", "dataset_hash", "outcome", "collapsed", "diverged", "predictions"),
+    *("logged_model", "hardware", "libraries"),
 }
 
 
@@ -81,20 +83,56 @@ def _values(trials: list[TrackedTrial] | tuple[TrackedTrial, ...], field: str) -
 
 def history(sweep: Sweep, grid: Grid) -> list[tuple[str, str]]:
     """When it was run, on what, and how long it took."""
-    if not grid.trials:
-        return []
-    federated = [trial.started_ms for trial in grid.trials if trial.clients > 1]
-    hours = sum(trial.seconds for trial in grid.trials) / 3600
-    lines = [
-        ("trials", f"{sum(t.ended for t in grid.trials)} of {len(grid.trials)} to their end"),
-        ("first trial begun", _moment(min(trial.started_ms for trial in grid.trials))),
-    ]
-    if federated:
-        lines.append(("first federated trial begun", _moment(min(federated))))
-    lines.append(("computing, all trials", f"{hours:.2f} h"))
+    lines = [("settings fixed", settings_age(sweep, grid))]
+    sha = sweep.tags.get(f"{_FILE}_sha256")
+    if sha:
+        lines.append(("SHA-256 of the sweep file", sha))
+    if grid.trials:
+        hours = sum(trial.seconds for trial in grid.trials) / 3600
+        answered = sum(trial.tested is not None for trial in grid.trials)
+        lines += [
+            ("trials", f"{sum(t.ended for t in grid.trials)} of {len(grid.trials)} to their end"),
+            ("first trial begun", _moment(min(trial.started_ms for trial in grid.trials))),
+            ("computing, all trials", f"{hours:.2f} h"),
+            ("test predictions at the budget", f"known of {answered} of {len(grid.trials)} trials"),
+        ]
+    for what in ("hardware", "libraries"):
+        values = _values(grid.trials, what)
+        lines.append((what, "; ".join(values) if values else "not tracked"))
     commit = sweep.tags.get(names.GIT_COMMIT)
-    return lines + ([("code of the last launch", commit)] if commit else [])
+    lines += [("code of the last launch", commit)] if commit else []
+    if sweep.left_out:
+        told = f"{sweep.left_out} trials of an earlier engine, model or data, run anew since"
+        lines.append(("left out", told))
+    return lines
 
 
-def _moment(unix_ms: int) -> str:
+def settings_age(sweep: Sweep, grid: Grid) -> str:
+    """Are the settings older than the first federated trial? In words, with both times."""
+    federated = [trial.started_ms for trial in grid.trials if trial.clients > 1]
+    begun = f"the first federated trial began {_moment(min(federated))}" if federated else ""
+    then = begun or "no federated trial has begun"
+    file, committed = sweep.tags.get(_FILE), _unix_ms(sweep.tags.get(f"{_FILE}_committed"))
+    if file is None:
+        return f"Not dated: no sweep file is tracked; {then}."
+    if committed is None:
+        return f"Not dated: {file} is not tracked as committed; {then}."
+    changed = f"{file} was last changed in a commit of {_moment(committed)}; {then}."
+    if not federated:
+        return changed
+    if committed < min(federated):
+        return f"Older than the first federated trial: {changed}"
+    return f"Newer than the first federated trial: {changed}"
+
+
+def _unix_ms(moment: str | None) -> float | None:
+    """The time of an ISO 8601 text, in UTC where it names no zone; None where it is none."""
+    try:
+        found = datetime.fromisoformat(moment or "")
+    except ValueError:
+        return None
+    return 1000 * (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def _moment(unix_ms: float) -> str:
     return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

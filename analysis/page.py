@@ -37,6 +37,7 @@ class Content:
     caveats: Sequence[str]
     missing: Sequence[str]
     claims: Sequence[Claim]
+    settings_age: str
     figures: Sequence[tuple[Drawn, str]]  # with their SVG
     tables: Sequence[Table]
     settings: Sequence[tuple[str, str]]
@@ -64,12 +65,12 @@ def render(content: Content) -> str:
         css=Markup((folder / "page.css").read_text(encoding="utf-8")),
         colours=style.variables(content.clients),
         signs=SIGNS,
-        counts=_counts(content.claims),
+        counts=count_verdicts(content.claims),
         rule=RULE,
     )
 
 
-def _counts(claims: Sequence[Claim]) -> Mapping[str, int]:
+def count_verdicts(claims: Sequence[Claim]) -> Mapping[str, int]:
     """How many claims have each verdict, in the order of the verdicts."""
     count = Counter(claim.verdict for claim in claims)
     return {verdict: count[verdict] for verdict in VERDICTS if count[verdict]}

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from fedtune.analysis.grid import Grid
 from fedtune.analysis.history import load_sweep
 from fedtune.analysis.judging import as_data, judge
 from fedtune.analysis.tracked import Sweep
-from fedtune.analysis.verdicts import VERDICTS
 from fedtune.config import BadInput
 from fedtune.tracking.projection import resolve_uri
 
@@ -54,9 +52,9 @@ def print_report(sweep: str | None, out: Path, uri: str | None, console: Console
         return 1
     with tempfile.TemporaryDirectory() as private:
         made = Path(private, "report")  # of the usual mode, unlike a temporary folder
-        build(found, made)
+        content = build(found, made)
         shutil.copytree(made, out, dirs_exist_ok=True)
-        _tell(found, out, console)
+        _tell(content, out, console)
         try:
             MlflowClient(address).log_artifacts(found.run_id, str(made), ARTIFACTS)
         except (MlflowException, OSError) as error:
@@ -67,9 +65,12 @@ def print_report(sweep: str | None, out: Path, uri: str | None, console: Console
     return 0
 
 
-def build(sweep: Sweep, folder: Path) -> None:
-    """Write the report of a sweep into ``folder``: the same bytes for the same tracked rounds."""
-    grid = Grid(sweep.trials)
+def build(sweep: Sweep, folder: Path) -> page.Content:
+    """Write the report of a sweep into ``folder``, and give what its page says.
+
+    The same tracked rounds give the same bytes.
+    """
+    grid = Grid(sweep.trials, sweep.planned)
     folder.mkdir(exist_ok=True)
     drawn = _draw(grid, folder / "figures")
     made = [
@@ -96,6 +97,7 @@ def build(sweep: Sweep, folder: Path) -> None:
         caveats=summary.caveats(grid),
         missing=grid.missing(),
         claims=claims,
+        settings_age=origin.settings_age(sweep, grid),
         figures=drawn,
         tables=made,
         settings=origin.settings(grid),
@@ -103,6 +105,7 @@ def build(sweep: Sweep, folder: Path) -> None:
         clients=grid.clients,
     )
     (folder / "index.html").write_text(page.render(content), encoding="utf-8")
+    return content
 
 
 def _draw(grid: Grid, folder: Path) -> list[tuple[Drawn, str]]:
@@ -123,22 +126,23 @@ def _draw(grid: Grid, folder: Path) -> list[tuple[Drawn, str]]:
 
 def _progress(sweep: Sweep) -> str:
     ended = sum(trial.ended for trial in sweep.trials)
-    return f"{ended} of {len(sweep.trials)} trials in MLflow are complete"
+    told = f"{ended} of {len(sweep.trials)} trials in MLflow are complete"
+    whole = sweep.planned.num_trials
+    return f"{told}; the whole grid has {whole}" if whole > len(sweep.trials) else told
 
 
-def _tell(sweep: Sweep, out: Path, console: Console) -> None:
+def _tell(content: page.Content, out: Path, console: Console) -> None:
     """What the report says, in a few lines."""
-    grid = Grid(sweep.trials)
-    console.print(f"Sweep [bold]{escape(sweep.name)}[/]: {_progress(sweep)}", highlight=False)
-    for line in summary.sentences(grid):
+    start = f"Sweep [bold]{escape(content.sweep)}[/]: {content.progress}"
+    console.print(start, highlight=False)
+    for line in content.sentences:
         console.print(escape(line), soft_wrap=True, highlight=False)
-    missing = grid.missing()
-    for line in missing[:5]:
+    for line in content.missing[:5]:
         console.print(f"[yellow]missing:[/] {escape(line)}", soft_wrap=True, highlight=False)
-    if len(missing) > 5:
-        console.print(f"[yellow]missing:[/] and {len(missing) - 5} more", highlight=False)
-    count = Counter(claim.verdict for claim in judge(grid))
-    told = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS if count[verdict])
+    if len(content.missing) > 5:
+        console.print(f"[yellow]missing:[/] and {len(content.missing) - 5} more", highlight=False)
+    counts = page.count_verdicts(content.claims)
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     console.print(f"Claims: {told or 'none'}", highlight=False)
     console.print(f"{out / 'index.html'}", soft_wrap=True, highlight=False)
 

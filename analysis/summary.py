@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from fedtune.analysis import numbers
 from fedtune.analysis.figures import labels
 from fedtune.analysis.grid import TITLES, Cell, Grid, role_of
-from fedtune.analysis.tables import Table, Value, lost
+from fedtune.analysis.quantities import ACCURACY
+from fedtune.analysis.samples import difference, paired
+from fedtune.analysis.tables import Table, Value, lost, points, tenths
 from fedtune.analysis.tracked import TrackedTrial
 
 
@@ -19,15 +21,18 @@ def cost(grid: Grid) -> Table:
         if many is None:
             continue
         alone = grid.cell(series, 1)
-        one, other, less = alone.accuracies, many.accuracies, lost(grid, many)
+        one, other = alone.sample(ACCURACY), many.sample(ACCURACY)
+        less = difference(one, other)
+        if less.values:  # what is subtracted stands beside what is left
+            one, other = paired((one, other))
         rows.append(
             [
                 series.label,
                 series.dataset,
                 many.clients,
-                numbers.mean(one.values()) if one else None,
-                numbers.mean(other.values()) if other else None,
-                points(less) if less else None,
+                one.mean if one.values else None,
+                other.mean if other.values else None,
+                points(less),
                 alone.median_text(),
                 many.median_text(),
                 many.reached_text(),
@@ -36,29 +41,15 @@ def cost(grid: Grid) -> Table:
     return Table(
         "cost",
         "What federation costs",
-        "Accuracies at the budget, means over seeds; points lost are paired by seed. Rounds to "
-        "target are medians.",
+        "Accuracies at the budget, means over seeds. Percentage points lost are paired by seed, "
+        "with an interval or a range over seeds; ± is what the test set leaves open for a single "
+        "seed. Rounds to target are medians, never means: what was not reached is > cap.",
         [
             *("model", "data set", "K", "accuracy, K = 1", "accuracy, this K", "points lost"),
             *("rounds, K = 1", "rounds, this K", "reached"),
         ],
         rows,
     )
-
-
-def points(less: dict[int, float]) -> str:
-    """Percentage points over seeds: the mean with its interval or its range."""
-    seen = [100 * value for value in less.values()]
-    if len(seen) >= numbers.SEEDS_FOR_INTERVAL:
-        low, high = numbers.interval(seen)
-        return f"{_tenths(numbers.mean(seen))} [{_tenths(low)}, {_tenths(high)}]"
-    if len(seen) > 1:
-        return f"{_tenths(numbers.mean(seen))} ({_tenths(min(seen))} to {_tenths(max(seen))})"
-    return _tenths(seen[0])
-
-
-def _tenths(value: float) -> str:
-    return f"{round(value, 1) + 0.0:.1f}"  # the sum makes a zero of a negative zero
 
 
 def sentences(grid: Grid) -> list[str]:
@@ -80,15 +71,11 @@ def _sentence(grid: Grid, label: str) -> str:
 
 def _loses(grid: Grid, many: Sequence[Cell]) -> str:
     """For example: loses 1.2 (ag-news) to 4.5 (imdb) points of accuracy at the budget."""
-    means = {
-        numbers.mean([100 * x for x in v.values()]): c.series.dataset
-        for c in many
-        if (v := lost(grid, c))
-    }
+    means = {less.mean: c.series.dataset for c in many if (less := lost(grid, c)).values}
     if not means:
         return ""
     ends = dict.fromkeys((min(means), max(means)))
-    listed = " to ".join(f"{_tenths(end)} ({means[end]})" for end in ends)
+    listed = " to ".join(f"{tenths(end)} ({means[end]})" for end in ends)
     return f"loses {listed} points of accuracy at the budget"
 
 
@@ -119,10 +106,10 @@ def caveats(grid: Grid) -> list[str]:
             f"The models are miniatures that stand for the paper's: {stand}. Whether a shape "
             "appears on them says nothing certain about the originals."
         )
-    if len(grid.seeds) == 1:
+    if grid.most_seeds == 1:
         lines.append("One seed: no spread over seeds is known, and none is shown.")
-    elif len(grid.seeds) < numbers.SEEDS_FOR_INTERVAL:
-        lines.append(f"{len(grid.seeds)} seeds: points are shown rather than intervals.")
+    elif 1 < grid.most_seeds < numbers.SEEDS_FOR_INTERVAL:
+        lines.append(f"{grid.most_seeds} seeds: points are shown rather than intervals.")
     if grid.clients and grid.clients[-1] < 32:
         lines.append(
             f"The largest K here is {grid.clients[-1]}, the paper's is 32: trends over K are "
@@ -146,7 +133,8 @@ def caveats(grid: Grid) -> list[str]:
     diverged = [trial.name for trial in grid.trials if trial.state == "diverged"]
     if diverged:
         lines.append(
-            f"Diverged, and counted as not having reached the target: {', '.join(diverged)}."
+            f"Diverged, counted as not having reached the target and as keeping nothing of the "
+            f"baseline's accuracy: {', '.join(diverged)}."
         )
     disagree = [t.name for t in grid.trials if t.ended and not _agrees(t)]
     if disagree:

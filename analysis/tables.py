@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedtune.analysis import numbers
 from fedtune.analysis.curves import size
 from fedtune.analysis.figures import labels
 from fedtune.analysis.grid import Cell, Grid
+from fedtune.analysis.quantities import ACCURACY
+from fedtune.analysis.samples import Sample, difference, paired
 from fedtune.analysis.tracked import TrackedTrial
 
 Value = str | int | float | None
@@ -121,32 +123,52 @@ def per_cell(grid: Grid) -> Table:
     """Means over seeds of every model, data set and K."""
     header = [
         *("model", "data set", "K", "seeds at budget", "accuracy at budget", "spread", "95 % low"),
-        *("95 % high", "lost to K = 1", "retention", "median rounds to target", "reached"),
+        *("95 % high", "lost to K = 1", "lost, 95 % low", "lost, 95 % high", "retention"),
+        *("median rounds to target", "reached", "peak memory (MB)"),
     ]
     return Table(
         "by-clients",
         "Every model, data set and K",
-        "Means over seeds; the spread is the standard deviation. Intervals (Student's t) only with "
-        f"{numbers.SEEDS_FOR_INTERVAL} seeds or more. Lost: the mean difference to K = 1, paired "
-        "by seed.",
+        "Means over seeds; the spread is the standard deviation. Intervals only with "
+        f"{numbers.SEEDS_FOR_INTERVAL} seeds or more: Student's t over seeds and, where "
+        "predictions are tracked, what the test examples add. Lost: the mean "
+        "difference to K = 1, paired by seed and by test example. Peak memory is an upper bound "
+        "where a process ran several trials.",
         header,
         [_cell_row(grid, cell) for series in grid.series for cell in grid.cells(series)],
     )
 
 
-def lost(grid: Grid, cell: Cell) -> dict[int, float]:
-    """How much lower than at K = 1 the accuracy at the budget is, by seed."""
-    alone = grid.cell(cell.series, 1).accuracies
-    return {s: alone[s] - accuracy for s, accuracy in cell.accuracies.items() if s in alone}
+def lost(grid: Grid, cell: Cell) -> Sample:
+    """How much lower than at K = 1 the accuracy at the budget is."""
+    return difference(grid.cell(cell.series, 1).sample(ACCURACY), cell.sample(ACCURACY))
+
+
+def points(sample: Sample) -> str:
+    """Percentage points over seeds: the mean with its interval or its range.
+
+    A single seed has what 95 % of test sets of this size would make of it.
+    """
+    if not sample.values:
+        return ""
+    mean, bounds = tenths(sample.mean), sample.interval()
+    if bounds is not None:
+        return f"{mean} [{tenths(bounds[0])}, {tenths(bounds[1])}]"
+    seen = sample.values.values()
+    if len(seen) > 1:
+        return f"{mean} ({tenths(min(seen))} to {tenths(max(seen))})"
+    return f"{mean} ± {tenths(numbers.NORMAL_95 * sample.test_error)}"
+
+
+def tenths(value: float) -> str:
+    return f"{round(100 * value, 1) + 0.0:.1f}"  # the sum makes a zero of a negative zero
 
 
 def _cell_row(grid: Grid, cell: Cell) -> list[Value]:
-    seen = list(cell.accuracies.values())
-    low: Value = None
-    high: Value = None
-    if len(seen) >= numbers.SEEDS_FOR_INTERVAL:
-        low, high = numbers.interval(seen)
-    less, kept = lost(grid, cell), cell.retentions
+    accuracy, less = cell.sample(ACCURACY), lost(grid, cell)
+    seen, kept = list(accuracy.values.values()), cell.retentions.values()
+    peaks = cell.values(lambda trial: trial.peak_memory_mb).values()
+    federated = less.values and cell.clients > 1
     return [
         cell.series.label,
         cell.series.dataset,
@@ -154,37 +176,53 @@ def _cell_row(grid: Grid, cell: Cell) -> list[Value]:
         len(seen),
         numbers.mean(seen) if seen else None,
         numbers.spread(seen),
-        low,
-        high,
-        numbers.mean(less.values()) if less and cell.clients > 1 else None,
-        numbers.mean(kept.values()) if kept else None,
+        *(accuracy.interval() or (None, None)),
+        less.mean if federated else None,
+        *((less.interval() if federated else None) or (None, None)),
+        numbers.mean(kept) if kept else None,
         cell.median_text(),
         cell.reached_text(),
+        round(numbers.mean(peaks)) if peaks else None,
     ]
 
 
 def ranks(grid: Grid) -> Table:
-    """Which model is best at each K."""
+    """Which model is best at each K, and by how much."""
     names = labels(grid)
     rows: list[list[Value]] = []
     for dataset in grid.datasets:
         for clients in grid.clients:
             found = {
-                series.label: numbers.mean(cell.accuracies.values())
+                series.label: sample
                 for series in grid.series
-                if series.dataset == dataset and (cell := grid.cell(series, clients)).accuracies
+                if series.dataset == dataset
+                and (sample := grid.cell(series, clients).sample(ACCURACY)).values
             }
-            order = sorted(found.values(), reverse=True)
-            shown = {name: f"{order.index(mean) + 1} ({mean:.3f})" for name, mean in found.items()}
             if found:
-                rows.append([dataset, clients, *(shown.get(name) for name in names)])
+                rows.append([dataset, clients, *_ranked(found, names)])
     return Table(
         "ranks",
         "Rank of models at each K",
-        "By mean accuracy at the budget, which stands in brackets.",
-        ["data set", "K", *names],
+        "By mean accuracy at the budget, which stands in brackets, over the seeds that all models "
+        "of the row have. The lead is that of the first over the second in percentage points, with "
+        "its interval or range over seeds; ± is what the test set leaves open for a single seed.",
+        ["data set", "K", *names, "lead"],
         rows,
     )
+
+
+def _ranked(found: Mapping[str, Sample], names: Sequence[str]) -> list[Value]:
+    """The rank and the mean of each model, and by how many points the first one leads."""
+    same_seeds = dict(zip(found, paired(found.values()), strict=True))
+    if not next(iter(same_seeds.values())).values:
+        return [*(None for _ in names), "no seed in common"]
+    order = sorted(same_seeds.values(), key=lambda sample: -sample.mean)
+    shown = {
+        name: f"{1 + sum(s.mean > sample.mean for s in order)} ({sample.mean:.3f})"
+        for name, sample in same_seeds.items()
+    }
+    lead = points(difference(order[0], order[1])) if len(order) > 1 else None
+    return [*(shown.get(name) for name in names), lead]
 
 
 def to_target(grid: Grid) -> Table:
@@ -214,7 +252,7 @@ def to_target(grid: Grid) -> Table:
     return Table(
         "to-target",
         "Rounds, steps and bytes to target",
-        "Medians over seeds, empty where more than half did not reach it. By steps alone: the "
+        "Medians over seeds, empty where half or more did not reach it. By steps alone: the "
         "rounds that would take as many sequential steps as K = 1 needs (hypothesis H1).",
         [
             *("model", "data set", "K", "reached", "median rounds", "rounds by steps alone"),

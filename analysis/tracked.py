@@ -8,6 +8,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fedtune.analysis.planned import NOTHING_PLANNED, Planned
 from fedtune.config import UNHASHED
 from fedtune.tracking import names
 from fedtune.trial.stopping import (
@@ -41,6 +45,18 @@ class Reach:
         return f"> {self.cap}" if self.rounds is None else str(self.rounds)
 
 
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """Which test examples a trial classified rightly after its budget.
+
+    ``test_set`` is a digest of the labels: trials that share it were tested on the same examples in
+    the same order.
+    """
+
+    test_set: str
+    correct: NDArray[np.bool_]
+
+
 @dataclass(frozen=True)
 class TrackedTrial:
     """One trial as MLflow has it. ``records`` are its rounds under their tracked names, in order.
@@ -69,6 +85,8 @@ class TrackedTrial:
     baseline: Baseline | None = None
     baseline_test_accuracy: float | None = None
     summary: Summary | None = None
+    tested: Tested | None = None
+    baseline_tested: Tested | None = None
     ended: bool = False
     state: str = ""
 
@@ -92,14 +110,19 @@ class TrackedTrial:
         return accuracy_at(self.records, self.rule.budget, "test/accuracy")
 
     @property
-    def retention(self) -> float | None:
-        """(accuracy - chance) / (baseline - chance) at the budget; None where that has no value."""
+    def headroom(self) -> float | None:
+        """How far the baseline is above chance at the budget; None where it is not clearly so."""
         base = self.baseline_test_accuracy
-        if self.accuracy is None or base is None or self.baseline is None:
+        if base is None or self.baseline is None or not self.baseline.above_chance:
             return None
-        if not self.baseline.above_chance or base <= self.chance:
+        return base - self.chance if base > self.chance else None
+
+    @property
+    def retention(self) -> float | None:
+        """The part of the headroom that is kept at the budget; None where that has no value."""
+        if self.accuracy is None or self.headroom is None:
             return None
-        return (self.accuracy - self.chance) / (base - self.chance)
+        return (self.accuracy - self.chance) / self.headroom
 
     @property
     def target(self) -> float:
@@ -123,20 +146,34 @@ class TrackedTrial:
         return {r["round"]: r["test/accuracy"] for r in self.records if "test/accuracy" in r}
 
     @property
+    def peak_memory_mb(self) -> float | None:
+        """The most memory that the trial took, where that is tracked."""
+        return self.tracked.get("summary/peak_memory_mb")
+
+    @property
     def seconds(self) -> float:
         """Time spent computing rounds and evaluations."""
         times = (r.get("time/round_s", 0.0) + r.get("time/eval_s", 0.0) for r in self.records)
         return float(sum(times))
 
     def mean_of(self, metric: str) -> float | None:
-        """The mean of a metric over the rounds up to the budget; None where it has none."""
+        """The mean of a metric over the rounds up to the budget, or to an earlier end.
+
+        None where it has none, and for a trial that is on its way there: drift falls as a trial
+        goes on, so that the mean over its first rounds is not comparable.
+        """
+        if not self.ended and self.accuracy is None:
+            return None
         values = [r[metric] for r in self.records if metric in r and r["round"] <= self.rule.budget]
         return sum(values) / len(values) if values else None
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's run and its trials, ordered by model, data set, variant, K and seed."""
+    """A sweep's run and its trials, ordered by model, data set, variant, K and seed.
+
+    ``left_out`` counts earlier trials that others have taken the place of.
+    """
 
     name: str
     run_id: str
@@ -144,13 +181,33 @@ class Sweep:
     started_ms: int
     trials: tuple[TrackedTrial, ...]
     tags: Mapping[str, str]
+    planned: Planned = NOTHING_PLANNED
+    left_out: int = 0
 
 
-def named_apart(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:
-    """The trials with short names for model and data set, and with the variant of each."""
+def current(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:
+    """Of trials with the same settings those of the newest engine, model and data.
+
+    A new engine, say, gives every trial and its baseline another id, and what was run before stays
+    in MLflow. Comparisons across the two would not be paired.
+    """
+    newest: dict[tuple[str, ...], str] = {}
+    for trial in sorted(trials, key=lambda trial: trial.started_ms):
+        newest[_settings(trial)] = trial.baseline_id
+    return [trial for trial in trials if trial.baseline_id == newest[_settings(trial)]]
+
+
+def _settings(trial: TrackedTrial) -> tuple[str, ...]:
+    return tuple(f"{key}={trial.params[key]}" for key in sorted(trial.params) if key != "clients")
+
+
+def named_apart(
+    trials: Sequence[TrackedTrial], planned: Planned = NOTHING_PLANNED
+) -> tuple[list[TrackedTrial], Planned]:
+    """Trials and plan with short names for models and data sets, and the variant of each trial."""
     short: dict[str, str] = {}
-    for field in ("model", "dataset"):
-        full = sorted({trial.params[field] for trial in trials})
+    for field, others in (("model", planned.models), ("dataset", planned.datasets)):
+        full = sorted({trial.params[field] for trial in trials} | set(others))
         tails = [Path(name).name for name in full]
         short |= {n: t if tails.count(t) == 1 else n for n, t in zip(full, tails, strict=True)}
     values: dict[tuple[str, str, str], set[str]] = {}
@@ -159,7 +216,7 @@ def named_apart(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:
             if field not in (*_OWN_FIELDS, *UNHASHED):
                 values.setdefault((trial.model, trial.dataset, field), set()).add(value)
     varied = sorted({field for (_, _, field), seen in values.items() if len(seen) > 1})
-    return [
+    named = [
         replace(
             trial,
             model=short[trial.model],
@@ -168,6 +225,7 @@ def named_apart(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:
         )
         for trial in trials
     ]
+    return named, planned.renamed(short)
 
 
 def judged(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:
@@ -195,7 +253,7 @@ def _with_summary(trial: TrackedTrial, against: TrackedTrial | None) -> TrackedT
     baseline = base_accuracy = None
     if against is not None and "data/test_examples" in against.facts:
         baseline = read_baseline(against.records, against.rule, against.facts)
-        base_accuracy = accuracy_at(against.records, against.rule.budget, "test/accuracy")
+        base_accuracy = against.accuracy
     asked = trial.tags["fedtune.target_accuracy"]
     own = None if asked == "none" else float(asked)
     fraction = float(trial.tags["fedtune.target_fraction"])
@@ -216,6 +274,7 @@ def _with_summary(trial: TrackedTrial, against: TrackedTrial | None) -> TrackedT
         trial,
         baseline=baseline,
         baseline_test_accuracy=base_accuracy,
+        baseline_tested=against.tested if against is not None else None,
         summary=summary,
         ended=ended or diverged,
         state=told if told in ("failed", "waiting") and not ended else state,

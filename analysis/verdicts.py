@@ -2,10 +2,14 @@
 
 A quantity is judged by its *margin* over a threshold (positive: the claim holds), paired by seed.
 
-- Five seeds or more: the 95 % interval of the mean margin (Student's t) must not contain 0.
+- Five seeds or more: the 95 % interval of the mean margin must not contain 0.
 - Two to four seeds: the margins must have one sign, and their mean must lie outside the noise of
-  the test set (1.96 binomial standard errors).
+  the test set (1.96 standard errors).
 - One seed: the margin must lie outside that noise.
+
+What is compared was tested on the same examples. Where the predictions are tracked, the noise of
+the test set comes from the differences example by example, and the interval covers test examples
+as well as seeds (samples.py); else the noise is binomial and the interval covers seeds alone.
 
 A yes or no per seed (a target that is met, an order of rounds) holds where the seeds agree; with
 five or more, where the 95 % interval of their share (Wilson) leaves out one half. Everything else
@@ -20,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fedtune.analysis import numbers
+from fedtune.analysis.samples import Sample
 
 Verdict = Literal["holds", "does not hold", "inconclusive", "not applicable", "not run"]
 VERDICTS: tuple[Verdict, ...] = (
@@ -32,10 +37,13 @@ VERDICTS: tuple[Verdict, ...] = (
 
 #: The rules above in a reader's words, for the page and for claims.json.
 RULE = (
-    "Comparisons are paired by seed. With five seeds or more a verdict needs a 95 % interval that "
-    "does not contain the threshold; with two to four, all seeds on one side of it and a mean "
-    "farther from it than the noise of the test set (1.96 binomial standard errors); with one "
-    "seed, a distance beyond that noise. What does not meet this is inconclusive. A claim whose "
+    "Every seed has a baseline and so a target of its own, and comparisons are paired by seed. "
+    "With five seeds or more a verdict needs a 95 % interval that does not contain the "
+    "threshold; with two to four, all seeds on one side of it and a mean farther from it "
+    "than the noise of the test set (1.96 standard errors); with one seed, a distance beyond that "
+    "noise. Where predictions are tracked, comparisons are paired by test example too, and "
+    "intervals cover test examples as well as seeds; else the noise is binomial and intervals "
+    "cover seeds alone. What does not meet this is inconclusive. A claim whose "
     "models, data sets or numbers of clients are not all there is not run, unless a part that is "
     "there already contradicts it. A target that was not met within the cap counts as later than "
     "any round, and is never averaged."
@@ -50,19 +58,18 @@ class Part:
     verdict: Verdict
     numbers: str
     threshold: str = ""
-    per_seed: Mapping[str, Any] = field(default_factory=dict)
+    per_seed: Mapping[int, Any] = field(default_factory=dict)
 
 
-def decide(margins: Mapping[int, float], noise: float) -> Verdict:
-    """Judge margins by seed. ``noise`` is the standard error that the test set gives a margin."""
-    values = list(margins.values())
+def decide(margin: Sample) -> Verdict:
+    """Judge margins by seed."""
+    values = margin.values.values()
     if not values:
         return "not run"
-    low, high = min(values), max(values)
-    if len(values) >= numbers.SEEDS_FOR_INTERVAL:
-        low, high = numbers.interval(values)
-    elif abs(numbers.mean(values)) <= numbers.NORMAL_95 * noise:
+    bounds = margin.interval()
+    if bounds is None and abs(margin.mean) <= numbers.NORMAL_95 * margin.test_error:
         return "inconclusive"
+    low, high = bounds or (min(values), max(values))
     if low > 0:
         return "holds"
     return "does not hold" if high < 0 else "inconclusive"
@@ -108,6 +115,11 @@ def most_of(verdicts: Sequence[Verdict]) -> Verdict:
 def unless_missing(verdict: Verdict, missing: Sequence[int]) -> Verdict:
     """A trend over K that holds where some K are missing is not known; one that breaks, breaks."""
     return "not run" if missing and verdict != "does not hold" else verdict
+
+
+def where_open(verdict: Verdict, missing: bool) -> Verdict:
+    """What trials that are missing may still turn is not known, rather than inconclusive."""
+    return "not run" if missing and verdict == "inconclusive" else verdict
 
 
 def both(*truths: bool | None) -> bool | None:

@@ -8,12 +8,16 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fedtune.analysis import tracked
+import numpy as np
+
+from fedtune.analysis import predictions, tracked
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.history import ROUND_METRICS
+from fedtune.analysis.planned import NOTHING_PLANNED, Planned
 from fedtune.config import TrialConfig
 from fedtune.tracking import names
 from fedtune.tracking.projection import Projection
@@ -23,6 +27,9 @@ from fedtune.trial.stopping import Baseline, choose_target, read_baseline, summa
 
 #: Accuracy by round, from the trial and the round.
 Curve = Callable[[Trial, int], float]
+
+#: When every trial was begun: 2023-11-14 22:13 UTC.
+BEGUN_MS = 1_700_000_000_000
 
 #: Training examples, test examples, classes.
 SIZES = {
@@ -86,7 +93,8 @@ def result_of(
     if rule.is_baseline:
         against = read_baseline(records, rule, facts)
     summary = summarize(records, rule, facts, baseline=against, own_target=trial.own_target)
-    return Result(trial, records, facts, summary, None, ended, 1_700_000_000_000, "abc123")
+    origin = {"begun_ms": BEGUN_MS, "git_commit": "abc123"}
+    return Result(trial, records, facts, summary, None, ended, origin, None, None)
 
 
 def _read(result: Result) -> Baseline | None:
@@ -187,8 +195,40 @@ def run_all(trials: Iterable[Trial], curve: Curve) -> list[Result]:
     ]
 
 
+def answers(result: Result) -> np.ndarray:
+    """Labels and predictions with the trial's accuracy at its budget, as an artifact has them.
+
+    Every trial finds much the same examples hard, so that two of them differ in few.
+    """
+    _, num_test, num_classes = SIZES[result.trial.config.dataset]
+    record = next(r for r in result.records if r["round"] == result.trial.stop_rule.budget)
+    shared = np.random.default_rng(num_test)
+    labels, hard = shared.integers(num_classes, size=num_test), shared.random(num_test)
+    own = np.random.default_rng(int(result.trial.trial_id, 16)).random(num_test)
+    order = np.argsort(hard + 0.1 * own)
+    predicted = labels.copy()
+    wrong = order[round(record["test/accuracy"] * num_test) :]
+    predicted[wrong] = (labels[wrong] + 1) % num_classes
+    return np.stack([labels, predicted]).astype(np.uint8)
+
+
+def with_answers(results: Iterable[Result], folder: Path) -> list[Result]:
+    """The results with their predictions in files."""
+    kept = []
+    for result in results:
+        path = folder / result.trial.trial_id / "predictions.npy"
+        path.parent.mkdir()
+        np.save(path, answers(result))
+        kept.append(replace(result, predictions=path))
+    return kept
+
+
 def write(
-    uri: str, results: Iterable[Result], sweep: str = "synthetic", axes: tuple[str, ...] = ()
+    uri: str,
+    results: Iterable[Result],
+    sweep: str = "synthetic",
+    axes: tuple[str, ...] = (),
+    sweep_tags: Mapping[str, str] | None = None,
 ) -> Projection:
     """Project the results as a launch would, and close the sweep.
 
@@ -196,7 +236,7 @@ def write(
     """
     place = Path(uri.removeprefix("sqlite:///")).parent if uri.startswith("sqlite") else Path()
     with contextlib.chdir(place):
-        projection = Projection(uri, sweep, axes, inherit=False)
+        projection = Projection(uri, sweep, axes, sweep_tags, inherit=False)
         projection.open_sweep()
         for result in results:
             projection.project(result, "FINISHED" if result.ended else "KILLED")
@@ -204,18 +244,24 @@ def write(
     return projection
 
 
-def in_memory(results: Iterable[Result], **tags: str) -> Grid:
-    """The grid that reading these results back from MLflow has to give."""
-    found = [_tracked(result, tags) for result in results]
-    trials = tracked.judged(tracked.named_apart(found))
+def in_memory(
+    results: Iterable[Result], planned: Planned = NOTHING_PLANNED, *, answered: bool = False
+) -> Grid:
+    """The grid that reading these results back from MLflow has to give.
+
+    With ``answered`` as if their predictions were tracked.
+    """
+    found = [_tracked(result, answered) for result in results]
+    named, planned = tracked.named_apart(found, planned)
+    trials = tracked.judged(named)
     key = operator.attrgetter("model", "dataset", "variant", "clients", "seed")
-    return Grid(tuple(sorted(trials, key=key)))
+    return Grid(tuple(sorted(trials, key=key)), planned)
 
 
-def _tracked(result: Result, tags: Mapping[str, str]) -> tracked.TrackedTrial:
+def _tracked(result: Result, answered: bool) -> tracked.TrackedTrial:
     trial, config = result.trial, result.trial.config
     kept = ("round", *ROUND_METRICS)
-    return tracked.TrackedTrial(
+    found = tracked.TrackedTrial(
         name=names.run_name(trial),
         run_id=trial.trial_id,
         trial_id=trial.trial_id,
@@ -226,10 +272,13 @@ def _tracked(result: Result, tags: Mapping[str, str]) -> tracked.TrackedTrial:
         seed=config.seed,
         variant="",
         params=names.params(trial),
-        tags=names.tags(trial) | dict(tags),
+        tags=names.tags(trial) | ({"fedtune.diverged": "yes"} if result.diverged else {}),
         facts={key: value for key, value in result.facts.items() if key != "summary/clients"},
         records=[{k: v for k, v in r.items() if k in kept} for r in result.records],
-        tracked=result.summary.metrics() if result.summary and result.ended else {},
+        tracked=result.summary_metrics(),
         rule=trial.stop_rule,
-        started_ms=result.begun_ms,
+        started_ms=BEGUN_MS,
     )
+    if not answered:
+        return found
+    return replace(found, tested=predictions.read(answers(result), found))

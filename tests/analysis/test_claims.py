@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from synthetic import (
@@ -19,9 +20,12 @@ from synthetic import (
 
 from fedtune.analysis import numbers
 from fedtune.analysis.claims import STATEMENTS, Claim
-from fedtune.analysis.evidence import area, stretch_at_chance
+from fedtune.analysis.evidence import stretch_at_chance
 from fedtune.analysis.grid import Grid, role_of
 from fedtune.analysis.judging import as_data, judge
+from fedtune.analysis.planned import Planned
+from fedtune.analysis.quantities import area
+from fedtune.analysis.samples import Sample
 from fedtune.analysis.verdicts import all_of, decide, decide_truths, most_of
 from fedtune.trial.identity import Trial
 
@@ -127,7 +131,7 @@ def test_a_difference_within_the_noise_is_inconclusive(
 
     assert claim.verdict == verdict
     for part in claim.parts:
-        assert part.per_seed == pytest.approx({str(s): v for s, v in by_seed.items()}, abs=1e-3)
+        assert part.per_seed == pytest.approx(by_seed if "retention" in part.what else {}, abs=1e-3)
 
 
 def test_fewer_rounds_with_more_clients_contradict_c4() -> None:
@@ -178,17 +182,75 @@ def test_the_originals_are_judged_by_their_sizes_and_their_own_numbers_of_client
     assert "at 2, not at 4" in found["C7"].parts[0].what
 
 
+# What is missing
+
+
+def test_what_is_planned_and_has_not_begun_is_missing_in_the_claims() -> None:
+    results = run_all(whole_grid(("mini-bert", "mini-albert"), ("ag-news",)), paper_like)
+    planned = Planned(("mini-bert", "mini-albert"), ("ag-news", "yelp"), (1, 2, 4, 8, 16, 32), (0,))
+
+    begun, whole = verdicts(in_memory(results)), verdicts(in_memory(results, planned))
+
+    assert {begun[number] for number in ("C1", "C5", "C10")} == {"holds"}
+    assert {whole[number] for number in ("C1", "C5", "C9", "C10")} == {"not run"}
+
+
+def test_a_planned_number_of_clients_that_has_not_begun_leaves_trends_open() -> None:
+    results = run_all(whole_grid(clients=(1, 2, 4, 8, 16)), paper_like)
+    planned = Planned(clients=(1, 2, 4, 8, 16, 32))
+
+    found = verdicts(in_memory(results, planned))
+
+    open_still = ("C1", "C2", "C3", "C4", "C5", "C8", "C9", "C10", "C11")
+    assert {number: found[number] for number in open_still} == dict.fromkeys(open_still, "not run")
+    assert found["C6"] == found["C7"] == found["C13"] == "holds", "seen already"
+
+
+def test_a_trial_that_diverged_keeps_nothing() -> None:
+    trials = whole_grid(("mini-bert", "mini-albert"), ("imdb",), seeds=range(3))
+    wrecked = [
+        replace(r, records=r.records[:3], diverged={"round": 3, "client_id": 0}, summary=None)
+        if (r.trial.config.clients, r.trial.config.seed) == (32, 1)
+        else r
+        for r in run_all(trials, paper_like)
+    ]
+
+    (claim,) = (c for c in judge(in_memory(wrecked)) if c.statement.number == "C10")
+
+    assert claim.verdict == "inconclusive"
+    assert claim.parts[0].per_seed == pytest.approx({0: 0.6, 1: 0.0, 2: 0.6}, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("growth", "verdict"), [(1.0, "holds"), (1.05, "holds"), (2.0, "does not hold")]
+)
+def test_peak_memory_is_part_of_scaling_well_where_it_is_tracked(
+    growth: float, verdict: str
+) -> None:
+    results = [
+        replace(r, peak_memory_mb=500.0 if r.trial.config.clients == 1 else 500.0 * growth)
+        for r in run_all(whole_grid(seeds=range(2)), paper_like)
+    ]
+
+    claim = judged(in_memory(results))["C10"]
+
+    assert claim.verdict == verdict
+    memory = [part for part in claim.parts if "peak memory" in part.what]
+    assert {part.verdict for part in memory} == {verdict}
+    assert len(memory) == 6
+
+
 # The rules by themselves
 
 
 def test_margins_by_seed() -> None:
-    assert decide({}, 0.1) == "not run"
-    assert decide({0: 0.3}, 0.1) == "holds"
-    assert decide({0: 0.19}, 0.1) == "inconclusive"
-    assert decide({0: -0.3, 1: -0.1}, 0.01) == "does not hold"
-    assert decide({0: 0.3, 1: -0.1}, 0.01) == "inconclusive"
-    assert decide(dict(enumerate([1, 2, 3, 4, 5])), 9) == "holds"
-    assert decide(dict(enumerate([-3, 2, 3, 4, 5])), 0) == "inconclusive"
+    assert decide(Sample({}, 0.1)) == "not run"
+    assert decide(Sample({0: 0.3}, 0.1)) == "holds"
+    assert decide(Sample({0: 0.19}, 0.1)) == "inconclusive"
+    assert decide(Sample({0: -0.3, 1: -0.1}, 0.01)) == "does not hold"
+    assert decide(Sample({0: 0.3, 1: -0.1}, 0.01)) == "inconclusive"
+    assert decide(Sample(dict(enumerate([1, 2, 3, 4, 5])), 9)) == "holds"
+    assert decide(Sample(dict(enumerate([-3, 2, 3, 4, 5])))) == "inconclusive"
 
 
 def test_answers_by_seed() -> None:
@@ -214,7 +276,7 @@ def test_numbers_against_values_from_tables() -> None:
     assert numbers.wilson(5, 5) == pytest.approx((0.5655, 1.0), abs=1e-3)
     assert numbers.median([1, math.inf, 3]) == 3
     assert numbers.median([1, math.inf, math.inf]) == math.inf
-    assert numbers.slope({0.0: 1.0, 1.0: 0.5, 2.0: 0.0}) == pytest.approx(-0.5)
+    assert numbers.slope_weights([0.0, 1.0, 2.0]) == pytest.approx([-0.5, 0.0, 0.5])
     assert numbers.binomial_se(0.5, 100) == 0.05
 
 

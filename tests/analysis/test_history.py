@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
+from recount import by_clients, recount
 from support import call, new_database, toy_run
 from synthetic import (
+    BEGUN_MS,
     in_memory,
     make_trial,
     paper_like,
@@ -26,6 +30,8 @@ from fedtune.analysis.history import load_sweep
 from fedtune.analysis.report import build
 from fedtune.analysis.tracked import Reach
 from fedtune.config import BadInput
+from fedtune.tracking import names
+from fedtune.trial.identity import Trial
 
 
 @pytest.fixture(scope="module")
@@ -39,56 +45,86 @@ def real(bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def plain_answers(store: Path) -> dict[str, dict[str, Any]]:
-    """Outcome, rounds to target and so on of each trial, from its files and in plain words.
-
-    Written without a look at the code under test: only the round logs and the settings are used.
-    """
-    configs = {p.parent.name: yaml.safe_load(p.read_text()) for p in store.glob("*/config.yaml")}
-    logs = {
-        name: [
-            json.loads(line) for line in (store / name / "rounds.jsonl").read_text().splitlines()
-        ]
-        for name in configs
-    }
-    answers = {}
-    for name, config in configs.items():
-        baseline = next(
-            other
-            for other, c in configs.items()
-            if c["clients"] == 1 and c["seed"] == config["seed"]
+def recounted(store: Path) -> dict[str, Any]:
+    """Settings and round logs of every trial of a store, from its files."""
+    return {
+        path.parent.name: (
+            yaml.safe_load(path.read_text()),
+            [json.loads(line) for line in (path.parent / "rounds.jsonl").read_text().splitlines()],
         )
-        accuracy = {r["round"]: r["test/accuracy"] for r in logs[name]}
-        base = {r["round"]: r["test/accuracy"] for r in logs[baseline]}[config["budget_rounds"]]
-        reaching = [r for r, a in accuracy.items() if r >= 1 and a >= 0.9 * base - 1e-9]
-        first = min(reaching) if reaching else None
-        chance = config["summary/chance"]
-        answers[name] = {
-            "outcome": "baseline"
-            if config["clients"] == 1
-            else ("not_reached" if first is None else "reached"),
-            "rounds": first,
-            "accuracy": accuracy[config["budget_rounds"]],
-            "retention": (accuracy[config["budget_rounds"]] - chance) / (base - chance),
-        }
-    return answers
+        for path in store.glob("*/config.yaml")
+    }
 
 
-def test_rounds_to_target_outcome_and_censoring_are_those_of_the_round_logs(real: Path) -> None:
-    expected = plain_answers(real / "trials")
-    sweep = load_sweep(f"sqlite:///{real}/mlflow.db", None)
+def assert_tables_agree(tables: Path, expected: dict[str, dict[str, Any]]) -> None:
+    """The report's tables against what was counted from the round logs."""
+    trials = {row["trial"]: row for row in read_csv(tables / "trials.csv")}
+    assert set(trials) == set(expected)
+    for trial_id, told in expected.items():
+        row = trials[trial_id]
+        assert row["outcome"] == told["outcome"], row
+        assert row["rounds to target"] == told["rounds"], row
+        assert row["steps to target"] == told["steps"], row
+        assert row["bytes to target"] == told["bytes"], row
+        assert float(row["accuracy at budget"]) == pytest.approx(told["accuracy"], rel=1e-5)
+        if told["retention"] is None:
+            assert row["retention"] == ""
+        else:
+            assert float(row["retention"]) == pytest.approx(told["retention"], rel=1e-4, abs=1e-6)
+    cells = by_clients(expected.values())
+    rows = {(r["model"], r["data set"], r["K"]): r for r in read_csv(tables / "by-clients.csv")}
+    short = {(Path(model).name, *rest): cell for (model, *rest), cell in cells.items()}
+    assert set(rows) == set(short)
+    for place, cell in short.items():
+        row = rows[place]
+        assert (row["median rounds to target"], row["reached"]) == (cell["median"], cell["reached"])
+        assert float(row["accuracy at budget"]) == pytest.approx(cell["accuracy"], rel=1e-5)
 
-    assert {trial.trial_id for trial in sweep.trials} == set(expected)
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_tables_of_real_trials_are_what_their_round_logs_say(real: Path) -> None:
+    expected = recount(recounted(real / "trials"))
+
+    done = call("report", "bert-toy", "--out", "report", folder=real)
+
+    assert done.code == 0, done.everything
     assert len(expected) == 6
-    for trial in sweep.trials:
-        told = expected[trial.trial_id]
-        cap = 3 if trial.clients == 1 else 4
-        assert trial.state == told["outcome"], trial.name
-        assert trial.reach == Reach(told["rounds"], cap), trial.name
-        assert trial.accuracy == told["accuracy"]
-        assert trial.retention == pytest.approx(told["retention"])
-    outcomes = {told["outcome"] for told in expected.values()}
-    assert outcomes == {"baseline", "reached", "not_reached"}, "the sweep has to show them all"
+    assert_tables_agree(real / "report" / "tables", expected)
+    assert len({told["outcome"] for told in expected.values()}) > 1, "a test of little otherwise"
+
+
+def at_chance_on_yelp(trial: Any, step: int) -> float:
+    """As the paper tells it, but that nobody learns anything on Yelp."""
+    return 0.2 if trial.config.dataset == "yelp" else paper_like(trial, step)
+
+
+def test_the_tables_of_censored_and_collapsed_trials_are_what_their_rounds_say(
+    tmp_path: Path,
+) -> None:
+    trials = whole_grid(("mini-bert", "mini-distilbert"), ("imdb", "yelp"), (1, 2, 32), range(3))
+    results = run_all(trials, at_chance_on_yelp)
+    uri = new_database(tmp_path)
+    write(uri, results)
+    logs = {
+        result.trial.trial_id: (result.trial.to_dict() | result.facts, list(result.records))
+        for result in results
+    }
+
+    build(load_sweep(uri, None), tmp_path / "report")
+
+    expected = recount(logs)
+    assert_tables_agree(tmp_path / "report" / "tables", expected)
+    assert {told["outcome"] for told in expected.values()} == {
+        "baseline",
+        "baseline, collapsed",
+        "reached",
+        "not_reached, collapsed",
+        "target_undefined, collapsed",
+    }
 
 
 def test_a_sweep_is_found_by_name_and_the_latest_without_one(real: Path, tmp_path: Path) -> None:
@@ -178,12 +214,12 @@ def test_trials_that_failed_wait_diverged_or_run_are_what_they_are(tmp_path: Pat
     missing = grid.missing()
     assert "K008 mini-bert imdb s0: at round 2" in missing
     assert "K002 mini-bert imdb s1: waiting, since its baseline has failed" in missing
-    assert "K004 mini-bert imdb s1: no run" in missing
+    assert "K004 mini-bert imdb s1: not begun" in missing
     assert len(missing) == 5
     build(sweep, tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text()
     assert "K002 mini-bert imdb s1: waiting, since its baseline has failed" in page
-    assert "Diverged, and counted as not having reached the target: K004 mini-bert imdb s0" in page
+    assert "Diverged, counted as not having reached the target" in page
 
 
 def test_a_median_never_averages_what_did_not_reach() -> None:
@@ -201,3 +237,43 @@ def test_a_median_never_averages_what_did_not_reach() -> None:
 def _quicker(trial: Any) -> Any:
     """The same trial, had it met its target after 7 rounds."""
     return replace(trial, summary=replace(trial.summary, rounds_to_target=7))
+
+
+def test_trials_of_an_earlier_engine_are_left_out_and_counted(tmp_path: Path) -> None:
+    uri = new_database(tmp_path)
+    earlier = run_all(whole_grid(("mini-bert",), ("imdb",), (1, 2, 4)), paper_like)
+    renewed = [
+        replace(t, model_hash="0" * 64) for t in whole_grid(("mini-bert",), ("imdb",), (1, 2))
+    ]
+    later = [replace(r, origin={"begun_ms": BEGUN_MS + 1000}) for r in run_all(renewed, paper_like)]
+    write(uri, [*earlier, *later])
+
+    sweep = load_sweep(uri, None)
+
+    assert {trial.trial_id for trial in sweep.trials} == {r.trial.trial_id for r in later}
+    assert sweep.left_out == 3
+
+
+def test_a_setting_that_came_later_has_its_default_in_runs_from_before(tmp_path: Path) -> None:
+    uri = new_database(tmp_path)
+    trials = [
+        trial
+        for balanced in (False, True)
+        for trial in whole_grid(("mini-bert",), ("imdb",), (1, 2), balance_classes=balanced)
+    ]
+    now = names.params
+
+    def earlier(trial: Trial) -> dict[str, str]:
+        return {key: value for key, value in now(trial).items() if key != "balance_classes"}
+
+    with mock.patch.object(names, "params", earlier):
+        write(uri, run_all(trials[:2], paper_like))
+    write(uri, run_all(trials[2:], paper_like))
+
+    sweep = load_sweep(uri, None)
+
+    assert {trial.variant for trial in sweep.trials} == {
+        "balance_classes=False",
+        "balance_classes=True",
+    }
+    assert len(sweep.trials) == 4

@@ -9,15 +9,27 @@ import shutil
 import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from support import call, mlflow_server, new_database, sweep_run
-from synthetic import in_memory, make_trial, paper_like, result_of, run_all, whole_grid, write
+from synthetic import (
+    in_memory,
+    make_trial,
+    paper_like,
+    result_of,
+    run_all,
+    whole_grid,
+    with_answers,
+    write,
+)
 
 from fedtune.analysis import curves, figures, regime, style, summary, tables
 from fedtune.analysis.grid import Grid
+from fedtune.analysis.history import load_sweep
+from fedtune.analysis.report import build
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -43,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = call("report", "--out", "made", folder=folder)
     assert done.code == 0, done.everything
     assert "17 of 17 trials in MLflow are complete" in done.out
-    assert "missing: K004 mini-bert yelp s0: no run" in done.out
+    assert "missing: K004 mini-bert yelp s0: not begun" in done.out
     assert re.search(r"Claims: \d+ holds", done.out)
     return folder
 
@@ -79,7 +91,7 @@ def test_the_page_needs_nothing_beside_it_and_says_what_is_missing(made: Path) -
     assert {address for address in loads if not address.startswith(("#", "data:"))} == set()
     assert "<script" not in page
     assert "@import" not in page
-    assert "K004 mini-bert yelp s0: no run" in page
+    assert "K004 mini-bert yelp s0: not begun" in page
     assert "mini-distilbert for DistilBERT" in page
     assert page.count("<svg") == 6
     ids = re.findall(r'\bid="([^"]+)"', page)
@@ -148,7 +160,8 @@ def test_the_page_opens_without_a_network_and_without_errors(made: Path, tmp_pat
 def test_a_server_takes_the_report_too(tmp_path: Path) -> None:
     new_database(tmp_path)
     with mlflow_server(tmp_path / "mlflow.db", tmp_path) as address:
-        write(address, run_all(whole_grid(("mini-bert",), ("imdb",), (1, 2)), paper_like))
+        results = run_all(whole_grid(("mini-bert",), ("imdb",), (1, 2)), paper_like)
+        write(address, with_answers(results, tmp_path))
 
         done = call("report", "--tracking-uri", address, folder=tmp_path)
 
@@ -157,6 +170,9 @@ def test_a_server_takes_the_report_too(tmp_path: Path) -> None:
         run = sweep_run(client, "synthetic").info.run_id
         kept = {artifact.path for artifact in client.list_artifacts(run, "report")}
         assert "report/index.html" in kept
+        page = (tmp_path / "report" / "index.html").read_text()
+        assert "known of 2 of 2 trials" in page
+        assert "Downloading" not in done.err
 
 
 def test_bad_input_is_said_in_a_line_and_makes_nothing(made: Path, tmp_path: Path) -> None:
@@ -172,6 +188,95 @@ def test_bad_input_is_said_in_a_line_and_makes_nothing(made: Path, tmp_path: Pat
     assert "no folder that can be written to" in blocked.err
     assert "there is no such database" in nowhere.err
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
+# Where it comes from, and what was planned
+
+
+def reported(folder: Path, sweep_tags: dict[str, str], **origin: str) -> str:
+    """The page of a small sweep with these tags."""
+    trials = whole_grid(("mini-bert",), ("imdb",), (1, 2), (0, 1))
+    results = [
+        replace(result, origin=result.origin | origin, peak_memory_mb=512.4)
+        for result in run_all(trials, paper_like)
+    ]
+    uri = new_database(folder)
+    write(uri, results, sweep_tags=sweep_tags)
+    build(load_sweep(uri, None), folder / "report")
+    return (folder / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("committed", "said"),
+    [
+        (
+            "2023-11-14T23:00:00+01:00",
+            "older than the first federated trial: study.yaml was last changed in a commit of "
+            "2023-11-14 22:00 UTC; the first federated trial began 2023-11-14 22:13 UTC.",
+        ),
+        (
+            "2023-11-15T00:00:00+00:00",
+            "newer than the first federated trial: study.yaml was last changed in a commit of "
+            "2023-11-15 00:00 UTC; the first federated trial began 2023-11-14 22:13 UTC.",
+        ),
+        ("", "not dated: study.yaml is not tracked as committed; the first federated trial began"),
+        ("some day", "not dated: study.yaml is not tracked as committed"),
+    ],
+    ids=("older", "newer", "uncommitted", "unreadable"),
+)
+def test_the_page_says_whether_the_settings_are_older_than_the_first_federated_trial(
+    tmp_path: Path, committed: str, said: str
+) -> None:
+    told = {"fedtune.sweep_file": "study.yaml", "fedtune.sweep_file_sha256": "12ab"}
+    if committed:
+        told["fedtune.sweep_file_committed"] = committed
+
+    page = reported(tmp_path, told)
+
+    assert f"Settings: {said}" in page
+    assert "<dd>12ab</dd>" in page
+
+
+def test_the_page_names_hardware_libraries_and_memory_or_that_they_are_not_tracked(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "old").mkdir()
+
+    page = reported(tmp_path / "new", {}, hardware="a fast one, 2 cores", libraries="torch 2.13.0")
+    bare = reported(tmp_path / "old", {})
+
+    assert "<dt>hardware</dt><dd>a fast one, 2 cores</dd>" in page
+    assert "<dt>libraries</dt><dd>torch 2.13.0</dd>" in page
+    assert "<dt>hardware</dt><dd>not tracked</dd>" in bare
+    assert "Settings: not dated: no sweep file is tracked" in bare
+    cells = (tmp_path / "new" / "report" / "tables" / "by-clients.csv").open()
+    with cells:
+        assert {row["peak memory (MB)"] for row in csv.DictReader(cells)} == {"512"}
+
+
+def test_planned_trials_that_have_not_begun_are_listed(tmp_path: Path) -> None:
+    grid = {"model": ["mini-bert", "mini-albert"], "dataset": ["imdb", "yelp"]}
+    planned = json.dumps(grid | {"clients": [1, 2, 4], "seed": [0, 1]})
+
+    page = reported(tmp_path, {"fedtune.planned": planned})
+
+    assert "4 of 4 trials in MLflow are complete; the whole grid has 24" in page
+    for line in (
+        "K004 mini-bert imdb s0: not begun",
+        "K004 mini-bert imdb s1: not begun",
+        "mini-bert on yelp: none of 6 trials has begun",
+        "mini-albert on imdb: none of 6 trials has begun",
+        "mini-albert on yelp: none of 6 trials has begun",
+    ):
+        assert f"<li>{line}</li>" in page
+    assert "<b>Missing: 5</b>" in page
+
+
+def test_a_plan_that_is_no_plan_is_none(tmp_path: Path) -> None:
+    page = reported(tmp_path, {"fedtune.planned": "[1"})
+
+    assert "4 of 4 trials in MLflow are complete." in page
 
 
 # Grids of every kind

@@ -1,0 +1,98 @@
+"""What is compared between trials, each with the error that a test set of limited size gives it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedtune.analysis import numbers
+from fedtune.analysis.samples import Examples, Sample
+from fedtune.analysis.tracked import TrackedTrial
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """``of`` a trial, with its standard error from the test set (binomial), where it is known.
+
+    ``by_example`` gives, from the predictions, a number for each test example with ``of`` as mean.
+    """
+
+    name: str
+    of: Callable[[TrackedTrial], float | None]
+    error: Callable[[TrackedTrial], float]
+    by_example: Callable[[TrackedTrial], Examples | None] = lambda trial: None
+
+
+def sample(trials: Mapping[int, TrackedTrial], quantity: Quantity) -> Sample:
+    """The quantity of the trials for which it is known; ``trials`` are by seed."""
+    values = {seed: v for seed, t in sorted(trials.items()) if (v := quantity.of(t)) is not None}
+    used = [trials[seed] for seed in values]
+    if not used:
+        return Sample({})
+    noise = numbers.mean(quantity.error(trial) for trial in used)
+    rows = [row for trial in used if (row := quantity.by_example(trial)) is not None]
+    test_sets = {trial.tested.test_set for trial in used if trial.tested is not None}
+    if len(rows) < len(used) or len(test_sets) > 1:
+        return Sample(values, noise)
+    return Sample(values, noise, np.stack(rows), test_sets.pop())
+
+
+def _accuracy_error(trial: TrackedTrial) -> float:
+    return numbers.binomial_se(trial.accuracy or 0.0, trial.num_test)
+
+
+def _right(trial: TrackedTrial) -> Examples | None:
+    return None if trial.tested is None else trial.tested.correct.astype(np.float64)
+
+
+def _retention(trial: TrackedTrial) -> float | None:
+    """A trial that diverged before the budget keeps nothing: to leave it out would flatter K."""
+    if trial.state == "diverged" and trial.accuracy is None:
+        return None if trial.headroom is None else 0.0
+    return trial.retention
+
+
+def _retention_error(trial: TrackedTrial) -> float:
+    return _accuracy_error(trial) / (trial.headroom or math.inf)
+
+
+def _retention_by_example(trial: TrackedTrial) -> Examples | None:
+    """The retention and what each example adds to it or takes from it, to first order.
+
+    The baseline is tested on the same examples, so its error counts here too.
+    """
+    kept, headroom = trial.retention, trial.headroom
+    own, other = trial.tested, trial.baseline_tested
+    if kept is None or headroom is None or own is None or other is None:
+        return None
+    if own.test_set != other.test_set:
+        return None
+    moved = own.correct - kept * other.correct - (1 - kept) * trial.chance
+    return np.asarray(kept + moved / headroom, dtype=np.float64)
+
+
+def area(trial: TrackedTrial) -> float | None:
+    """The mean accuracy over the rounds 0 to the budget (trapezoids); None before the budget."""
+    budget = trial.rule.budget
+    points = [(step, value) for step, value in trial.curve.items() if step <= budget]
+    if not points or points[0][0] != 0 or points[-1][0] != budget:
+        return None
+    pairs = itertools.pairwise(points)
+    return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairs) / budget
+
+
+def _area_error(trial: TrackedTrial) -> float:
+    """All rounds share one test set, so that their mean is no better known than one of them."""
+    return numbers.binomial_se(area(trial) or 0.0, trial.num_test)
+
+
+#: Test accuracy at the budget.
+ACCURACY = Quantity("accuracy", lambda trial: trial.accuracy, _accuracy_error, _right)
+#: The part of the baseline's accuracy above chance that is kept at the budget.
+RETENTION = Quantity("retention", _retention, _retention_error, _retention_by_example)
+#: The mean accuracy over the rounds.
+AREA = Quantity("area under the curve", area, _area_error)
