@@ -1,0 +1,101 @@
+"""The sweep files of the paper's studies: what they ask for, and that they run, on small things."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import call
+
+from fedtune.data import toy
+from fedtune.sweep.sweepfile import SweepSpec, read_sweep_file
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+#: What stands for the hub's models and data sets here.
+MODELS = {
+    "google-bert/bert-base-cased": "bert",
+    "albert/albert-base-v1": "albert",
+    "distilbert/distilbert-base-cased": "distilbert",
+}
+DATASETS = ("stanfordnlp/imdb", "fancyzhx/ag_news", "Yelp/yelp_review_full")
+
+
+def spec_of(name: str) -> SweepSpec:
+    return read_sweep_file(EXPERIMENTS / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-code"])
+def test_the_grid_is_the_papers(name: str) -> None:
+    """Section 3.3 and 3.4: three models x three data sets x K = 1 to 32, budgets 100, 100, 50."""
+    configs = spec_of(name).configs()
+    assert len(configs) == 54
+    assert {config.model for config in configs} == set(MODELS)
+    assert {config.clients for config in configs} == {1, 2, 4, 8, 16, 32}
+    for config in configs:
+        is_yelp = "yelp" in config.dataset
+        assert (config.budget_rounds, config.max_rounds) == ((50, 100) if is_yelp else (100, 200))
+        assert (config.batch_size, config.local_epochs, config.max_length) == (32, 2, 128)
+        assert (config.learning_rate, config.momentum, config.weight_decay) == (2e-5, 0, 0)
+        assert (config.client_optimizer, config.strategy, config.partition) == (
+            "sgd",
+            "fedavg",
+            "iid",
+        )
+        assert (config.stop, config.target_fraction) == ("budget-then-target", 0.9)
+        assert (config.train_examples, config.test_examples) == ("all", "all")
+
+
+def test_the_authors_code_differs_where_the_file_says() -> None:
+    text, code = spec_of("paper").configs()[0], spec_of("paper-code").configs()
+    for config in code:
+        changed = {k for k, v in config.model_dump().items() if v != getattr(text, k)}
+        assert changed - {"model", "dataset", "clients", "budget_rounds", "max_rounds"} == {
+            *("head_init", "attention_mask", "shuffle", "drop_last"),
+            *(["text_column"] if config.dataset == "ag_news_columns" else []),
+        }
+        if config.dataset == "ag_news_columns":
+            assert config.text_column == "description"
+
+
+@pytest.fixture
+def here(name: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the sweep file ``name``, its names replaced by those of small local copies."""
+    text = (EXPERIMENTS / f"{name}.yaml").read_text()
+    for hub_id, model in MODELS.items():
+        text = text.replace(hub_id, str(tiny / model))
+    data = tmp_path / "data"
+    for start, dataset in enumerate((*DATASETS, "ag_news_columns")):  # other texts in each
+        folder = data / dataset.rpartition("/")[2]
+        folder.mkdir(parents=True)
+        for split, examples in zip(("train", "test"), toy.load(), strict=True):
+            rows = [f"{label + 1},a title,{text}" for text, label in examples[start : start + 64]]
+            column = "description" if dataset == "ag_news_columns" else "text"
+            (folder / f"{split}.csv").write_text(
+                "\n".join([f"label,title,{column}", *rows]) + "\n"
+            )
+        text = text.replace(dataset, folder.name)
+    (tmp_path / f"{name}.yaml").write_text(text)
+    monkeypatch.setenv("FEDTUNE_DATA", str(data))
+    return tmp_path
+
+
+#: Short enough for these models and this test; everything else is the file's.
+SHORT = ["--budget-rounds", "1", "--max-rounds", "1", "--max-length", "32", "--no-ray"]
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-code"])
+def test_the_papers_studies_resolve_dry_run_and_run_a_round(name: str, here: Path) -> None:
+    dry = call("sweep", f"{name}.yaml", "--batch-size", "2", *SHORT, "--dry-run", folder=here)
+    assert dry.code == 0, dry.everything
+    assert "54 trials" in dry.out
+    assert not (here / "trials").exists()
+    few = ["--batch-size", "2", "--clients", "1,32"]
+    ran = call("sweep", f"{name}.yaml", *few, *SHORT, folder=here)
+    assert ran.code == 0, ran.everything
+    logs = [*(here / "trials").glob("*/rounds.jsonl")]
+    assert len(logs) == 3 * 3 * 2
+    for log in logs:
+        rounds = [json.loads(line)["round"] for line in log.read_text().splitlines()]
+        assert rounds == [0, 1]
