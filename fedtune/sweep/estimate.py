@@ -24,11 +24,13 @@ from fedtune.trial.prepare import data_facts, open_examples
 BYTES_PER_TOKEN = 4  # int32, on the device
 
 #: What a worker holds beside its model and its data: Python, PyTorch, transformers, Ray.
-_PROCESS_BYTES = 450e6
+_PROCESS_BYTES = 650e6
 #: The same with CUDA's libraries, and what CUDA keeps on the GPU for each process. (Not measured.)
 _CUDA_PROCESS_BYTES, _CUDA_CONTEXT_BYTES = 2.5e9, 0.6e9
-#: PyTorch's allocator on a GPU keeps more than is in use: blocks of every size that was needed.
-_CUDA_HEADROOM = 1.25
+#: Allocators keep more than is in use: blocks of sizes that were needed before. With it the peaks
+#: of the miniatures on bbc-news (701 to 847 MB) and of a BERT of 12 layers, width 768, in bf16 on
+#: IMDB (5.2 GB) were met to 15 %, never short by more than 5 %, on Linux without a GPU.
+_ALLOCATOR = 1.25
 
 #: The calibration trains on this many batches, after one that is not counted.
 _CALIBRATION_STEPS = 3
@@ -146,10 +148,10 @@ def need(trial: Trial) -> Need:
     per_token = (8 + 16 * product) * shape["hidden_size"] + attended
     activations = per_token * max(shape["layers"] * tokens, EVALUATION_TOKENS)
     data = BYTES_PER_TOKEN * sum(split.tokens for split in texts.values())
-    held = (copies + (0.5 if product == 2 else 0)) * parameters + activations + data
-    if on_gpu:
-        own = _CUDA_CONTEXT_BYTES + _CUDA_HEADROOM * held
-        return Need(_CUDA_PROCESS_BYTES + 2 * parameters, own)
+    vectors = (copies + (0.5 if product == 2 else 0)) * parameters
+    held = _ALLOCATOR * (vectors + activations + data)
+    if on_gpu:  # the model passes through the machine's memory when it is read and written
+        return Need(_CUDA_PROCESS_BYTES + 2 * parameters, _CUDA_CONTEXT_BYTES + held)
     return Need(_PROCESS_BYTES + held, 0.0)
 
 

@@ -111,7 +111,8 @@ def test_memory_is_that_of_parameters_activations_and_a_process(plan: Plan) -> N
     assert need(trial).gpu_memory == 0
     assert 3e8 < here < 1e9
     vector = 4 * num_parameters(trial.model_dir)
-    assert need(with_settings(trial, client_optimizer="adamw")).memory - here == 2 * vector
+    adamw = need(with_settings(trial, client_optimizer="adamw")).memory
+    assert adamw - here == pytest.approx(1.25 * 2 * vector)
     assert need(with_settings(trial, batch_size=16, max_length=32)).memory >= here
     assert need(with_settings(trial, clients=200)).memory == here
     on_gpu = need(with_settings(trial, device="cuda"))
