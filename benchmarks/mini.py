@@ -63,15 +63,15 @@ class Run:
 class Bench:
     """The folder in which everything is made and kept."""
 
-    def __init__(self, work: Path, data: Path | None, epochs: int, threads: int):
-        self.work, self.data, self.epochs, self.threads = work, data, epochs, threads
+    def __init__(self, work: Path, epochs: int, threads: int):
+        self.work, self.epochs, self.threads = work, epochs, threads
 
     def config(self, run: Run) -> TrialConfig:
         """The trial that ``run`` is."""
-        dataset = self.dataset(run.task)
         return TrialConfig(
             model=run.model if run.start == "pretrained" else str(self.scratch(run)),
-            dataset=dataset,
+            dataset=TASKS[run.task],
+            balance_classes=run.task == "yelp",  # its classes are not balanced
             clients=1,
             seed=run.seed,
             train_examples=NUM_TRAIN,
@@ -87,27 +87,6 @@ class Bench:
             threads=self.threads,
             device="cpu",
         )
-
-    def dataset(self, task: str) -> str:
-        if task != "yelp":
-            return TASKS[task]
-        return str(self.balanced_yelp())
-
-    def balanced_yelp(self) -> Path:
-        """Yelp with as many texts of each class, written once: its classes are not balanced."""
-        import pandas
-
-        folder = self.work / "yelp"
-        if not folder.exists() and self.data is not None:
-            partial = folder.with_suffix(f".{os.getpid()}")
-            partial.mkdir(parents=True)
-            for part, most in (("train", NUM_TRAIN), ("test", MOST_TEST)):
-                rows = pandas.read_parquet(next((self.data / TASKS["yelp"]).glob(f"{part}*")))
-                classes = rows.groupby("label")
-                drawn = classes.sample(most // classes.ngroups, random_state=0)
-                drawn.sample(frac=1, random_state=0).to_parquet(partial / f"{part}.parquet")
-            partial.rename(folder)
-        return folder
 
     def scratch(self, run: Run) -> Path:
         """The architecture of ``run.model`` with weights drawn from ``run.seed``, written once."""
@@ -214,11 +193,10 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only print what is done")
     parser.add_argument("--threads", type=int, default=available_cores())
     asked = parser.parse_args()
-    data = os.environ.get("FEDTUNE_DATA")
-    if data is None and set(asked.tasks) != {"bbc-news"}:
+    if "FEDTUNE_DATA" not in os.environ and set(asked.tasks) != {"bbc-news"}:
         parser.error("FEDTUNE_DATA must name the folder that holds imdb, ag_news_14k and yelp_23k")
     asked.work.mkdir(parents=True, exist_ok=True)
-    bench = Bench(asked.work.absolute(), Path(data) if data else None, asked.epochs, asked.threads)
+    bench = Bench(asked.work.absolute(), asked.epochs, asked.threads)
     if not asked.report:
         work_through(bench, asked)
     print(

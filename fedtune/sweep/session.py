@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from fedtune.config import BadInput, Fault
 from fedtune.sweep import closing
 from fedtune.sweep.forecast import Forecast
 from fedtune.sweep.launch import Launch, Report
+from fedtune.sweep.machine import check_fits, this_machine
 from fedtune.sweep.plan import Plan, load_plan, make_plan, warnings_of
 from fedtune.sweep.progress import Lines, Progress, Screen, Silent, duration
 from fedtune.sweep.sweepfile import SweepSpec
@@ -56,10 +58,6 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
         plan.by_id(),
     )
     launch = Launch(plan, store, progress, writer)
-    if launch.todo:
-        _print_expectation(launch, options, console)
-    else:
-        console.print("Every trial has all its rounds already; nothing to run.")
     try:
         report = _run(launch, options, console)
     except KeyboardInterrupt:
@@ -77,16 +75,27 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
 
 
 def _run(launch: Launch, options: Options, console: Console) -> Report:
-    if not launch.todo or not options.use_ray:
-        from fedtune.sweep.local import run_here
+    from fedtune.sweep.local import run_here
 
+    if not launch.todo:
+        console.print("Every trial has all its rounds already; nothing to run.")
         return launch.run(run_here)
+    if not options.use_ray:
+        _print_expectation(_forecast(launch, options), console)
+        return launch.run(run_here)
+    here = options.address is None
+    if here:
+        check_fits(launch.todo, this_machine())
     console.print("Starting Ray …")
-    from fedtune.sweep.tuner import ray_cluster, requests_of, run_with_ray
+    with ThreadPoolExecutor(1) as beside:  # Ray takes seconds to start, and so does the forecast
+        forecast = beside.submit(_forecast, launch, options) if here else None
+        from fedtune.sweep.tuner import ray_cluster, requests_of, run_with_ray
 
-    with ray_cluster(options.address) as machine:
-        requests = requests_of(launch, machine)
-        return launch.run(partial(run_with_ray, requests=requests, own=machine is not None))
+        with ray_cluster(options.address) as machine:
+            requests = requests_of(launch, machine)
+            if forecast:
+                _print_expectation(forecast.result(), console)
+            return launch.run(partial(run_with_ray, requests=requests, own=machine is not None))
 
 
 def check_store(store: Path) -> Path:
@@ -159,12 +168,10 @@ def _describe(plan: Plan) -> list[str]:
     return sorted(dict.fromkeys(lines), key=lambda line: "layers" in line)
 
 
-def _print_expectation(launch: Launch, options: Options, console: Console) -> None:
-    """Say how long the launch may take. Raises BadInput where a trial needs too much memory."""
-    if options.address is None:
-        forecast = _forecast(launch, options)
-        expected = f"At most about {duration(forecast.seconds)} of computing on this machine."
-        console.print(f"{expected} {forecast.sharing()}", soft_wrap=True, highlight=False)
+def _print_expectation(forecast: Forecast, console: Console) -> None:
+    """Say how long the launch may take and how many trials run at a time."""
+    expected = f"At most about {duration(forecast.seconds)} of computing on this machine."
+    console.print(f"{expected} {forecast.sharing()}", soft_wrap=True, highlight=False)
 
 
 def print_closing(plan: Plan, report: Report, console: Console) -> None:
