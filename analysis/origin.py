@@ -11,7 +11,6 @@ from fedtune.tracking import names
 
 #: Shown for each model and data set, because they follow from these.
 _BY_SERIES = ("learning_rate", "budget_rounds", "max_rounds", "text_column", "label_column")
-_FILE = "fedtune.sweep_file"
 #: What names a trial, and what is told elsewhere on the page.
 _TOLD = {
     *("clients", "model", "dataset", "seed", "sweep", "kind", "trial_id", "baseline_trial_id"),
@@ -84,7 +83,7 @@ def _values(trials: list[TrackedTrial] | tuple[TrackedTrial, ...], field: str) -
 def history(sweep: Sweep, grid: Grid) -> list[tuple[str, str]]:
     """When it was run, on what, and how long it took."""
     lines = [("settings fixed", settings_age(sweep, grid))]
-    sha = sweep.tags.get(f"{_FILE}_sha256")
+    sha = sweep.tags.get(names.SWEEP_FILE_SHA256)
     if sha:
         lines.append(("SHA-256 of the sweep file", sha))
     if grid.trials:
@@ -112,8 +111,9 @@ def settings_age(sweep: Sweep, grid: Grid) -> str:
     federated = [trial.started_ms for trial in grid.trials if trial.clients > 1]
     begun = f"the first federated trial began {_moment(min(federated))}" if federated else ""
     then = begun or "no federated trial has begun"
-    file, committed = sweep.tags.get(_FILE), _unix_ms(sweep.tags.get(f"{_FILE}_committed"))
-    if file is None:
+    file = sweep.tags.get(names.SWEEP_FILE)
+    committed = _unix_ms(sweep.tags.get(names.SWEEP_FILE_COMMITTED))
+    if not file:
         return f"Not dated: no sweep file is tracked; {then}."
     if committed is None:
         return f"Not dated: {file} is not tracked as committed; {then}."

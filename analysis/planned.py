@@ -7,8 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-#: The tag of the sweep's run that tells it.
-TAG = "fedtune.planned"
+from fedtune.tracking import names
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ NOTHING_PLANNED = Planned()
 def read_planned(tags: Mapping[str, str]) -> Planned:
     """The plan that the sweep's tags tell; nothing where they tell none, or none that is valid."""
     try:
-        told = json.loads(tags.get(TAG, "{}"))
+        told = json.loads(tags.get(names.PLANNED) or "{}")
         return Planned(
             models=tuple(map(str, told.get("model", ()))),
             datasets=tuple(map(str, told.get("dataset", ()))),

@@ -259,7 +259,7 @@ def _with_summary(trial: TrackedTrial, against: TrackedTrial | None) -> TrackedT
     fraction = float(trial.tags["fedtune.target_fraction"])
     target = choose_target(own, baseline, fraction)
     ended = trial.rule.ended(trial.records, target)
-    diverged = not ended and "fedtune.diverged" in trial.tags
+    diverged = not ended and names.DIVERGED in trial.tags
     summary = summarize(
         trial.records,
         trial.rule,

@@ -19,23 +19,49 @@ from collections.abc import Sequence
 
 from fedtune.analysis.history import load_sweep
 from fedtune.analysis.tracked import TrackedTrial
+from fedtune.config import BadInput
 from fedtune.tracking.projection import resolve_uri
 
 #: Half a point of accuracy: what counts as the same.
 SAME = 0.005
 
 Curve = list[float]
+#: By model, learning rate and data set; None where a trial diverged.
+Curves = dict[str, dict[float, dict[str, Curve | None]]]
 
 
-def curves(trials: Sequence[TrackedTrial]) -> dict[str, dict[float, dict[str, Curve]]]:
-    """Validation accuracy per round from the first, by model, learning rate and data set."""
-    found: dict[str, dict[float, dict[str, Curve]]] = {}
+def curves(trials: Sequence[TrackedTrial]) -> Curves:
+    """Validation accuracy per round from the first, as a mean over seeds.
+
+    Raises BadInput where a trial has not come to its end, or was run without validation texts: a
+    choice from a part would not be the choice.
+    """
+    open_trials = [trial.name for trial in trials if not trial.ended]
+    blind = [t.name for t in trials if not any("validation/accuracy" in r for r in t.records)]
+    for names, what in ((open_trials, "has not ended"), (blind, "has no validation accuracy")):
+        if names:
+            raise BadInput.of("sweep", names[0], f"{what} ({len(names)} of {len(trials)} trials)")
+    by_seed: dict[str, dict[float, dict[str, list[Curve | None]]]] = {}
     for trial in trials:
-        rate = float(trial.params["learning_rate"])
         curve = [r["validation/accuracy"] for r in trial.records if r["round"] >= 1]
-        if trial.ended and len(curve) == trial.rule.budget:  # not one that diverged
-            found.setdefault(trial.model, {}).setdefault(rate, {})[trial.dataset] = curve
-    return found
+        whole = len(curve) == trial.rule.budget
+        by_rate = by_seed.setdefault(trial.model, {}).setdefault(
+            float(trial.params["learning_rate"]), {}
+        )
+        by_rate.setdefault(trial.dataset, []).append(curve if whole else None)
+    return {
+        model: {
+            rate: {name: _mean(found) for name, found in of.items()} for rate, of in by_rate.items()
+        }
+        for model, by_rate in by_seed.items()
+    }
+
+
+def _mean(found: Sequence[Curve | None]) -> Curve | None:
+    whole = [curve for curve in found if curve is not None]
+    if len(whole) < len(found):  # a rate at which one seed diverges is none
+        return None
+    return [statistics.fmean(values) for values in zip(*whole, strict=True)]
 
 
 def settled(curve: Curve) -> float:
@@ -43,15 +69,18 @@ def settled(curve: Curve) -> float:
     return statistics.fmean(curve[len(curve) // 2 :])
 
 
-def choose(by_rate: dict[float, dict[str, Curve]]) -> float:
-    """The rate of a model by the rule above, among those with a curve on every data set."""
-    most = max(map(len, by_rate.values()))
-    means = {
-        rate: statistics.fmean(map(settled, of.values()))
-        for rate, of in by_rate.items()
-        if len(of) == most
-    }
-    return max(rate for rate, mean in means.items() if mean >= max(means.values()) - SAME)
+def score(of: dict[str, Curve | None]) -> float | None:
+    """The mean over data sets; None where the rate diverged on one."""
+    whole = [curve for curve in of.values() if curve is not None]
+    return statistics.fmean(map(settled, whole)) if len(whole) == len(of) else None
+
+
+def choose(by_rate: dict[float, dict[str, Curve | None]]) -> float:
+    """The rate of a model by the rule above. Raises BadInput where every one diverged."""
+    scores = {rate: found for rate, of in by_rate.items() if (found := score(of)) is not None}
+    if not scores:
+        raise BadInput.of("learning_rate", sorted(by_rate), "diverged everywhere; try lower ones")
+    return max(rate for rate, mean in scores.items() if mean >= max(scores.values()) - SAME)
 
 
 def gains(chosen: Sequence[Curve]) -> list[float]:
@@ -62,8 +91,8 @@ def gains(chosen: Sequence[Curve]) -> list[float]:
     ]
 
 
-def as_markdown(found: dict[str, dict[float, dict[str, Curve]]]) -> str:
-    """The tables, and what follows from them."""
+def as_markdown(found: Curves) -> str:
+    """The table, and what follows from it."""
     datasets = sorted({name for rates in found.values() for of in rates.values() for name in of})
     lines = [
         f"| model | learning rate | {' | '.join(datasets)} | mean | chosen |",
@@ -72,12 +101,12 @@ def as_markdown(found: dict[str, dict[float, dict[str, Curve]]]) -> str:
     chosen: list[Curve] = []
     for model, by_rate in found.items():
         best = choose(by_rate)
-        chosen += by_rate[best].values()
+        chosen += [curve for curve in by_rate[best].values() if curve is not None]
         for rate, of in sorted(by_rate.items()):
-            cells = [f"{settled(of[name]):.3f}" if name in of else "diverged" for name in datasets]
-            mean = f"{statistics.fmean(map(settled, of.values())):.3f}"
-            mark = "yes" if rate == best else ""
-            lines.append(f"| {model} | {rate:g} | {' | '.join([*cells, mean, mark])} |")
+            cells = [_cell(of, name) for name in datasets]
+            mean = score(of)
+            ends = ["" if mean is None else f"{mean:.3f}", "yes" if rate == best else ""]
+            lines.append(f"| {model} | {rate:g} | {' | '.join([*cells, *ends])} |")
     told = ", ".join(f"{100 * gain:+.1f}" for gain in gains(chosen))
     return "\n".join(
         [
@@ -89,6 +118,13 @@ def as_markdown(found: dict[str, dict[float, dict[str, Curve]]]) -> str:
     )
 
 
+def _cell(of: dict[str, Curve | None], name: str) -> str:
+    if name not in of:
+        return "not run"
+    curve = of[name]
+    return "diverged" if curve is None else f"{settled(curve):.3f}"
+
+
 def main() -> None:
     """Print the tables of a sweep."""
     parser = argparse.ArgumentParser(
@@ -97,8 +133,11 @@ def main() -> None:
     parser.add_argument("sweep", nargs="?", default="mini-calibration")
     parser.add_argument("--tracking-uri", help="default: $MLFLOW_TRACKING_URI, else mlflow.db here")
     asked = parser.parse_args()
-    sweep = load_sweep(resolve_uri(asked.tracking_uri), asked.sweep)
-    print(as_markdown(curves(sweep.trials)))
+    try:
+        sweep = load_sweep(resolve_uri(asked.tracking_uri), asked.sweep)
+        print(as_markdown(curves(sweep.trials)))
+    except BadInput as bad:
+        parser.error(str(bad))
 
 
 if __name__ == "__main__":

@@ -72,9 +72,7 @@ def here(name: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         for split, examples in zip(("train", "test"), toy.load(), strict=True):
             rows = [f"{label + 1},a title,{text}" for text, label in examples[start : start + 64]]
             column = "description" if dataset == "ag_news_columns" else "text"
-            (folder / f"{split}.csv").write_text(
-                "\n".join([f"label,title,{column}", *rows]) + "\n"
-            )
+            (folder / f"{split}.csv").write_text("\n".join([f"label,title,{column}", *rows]) + "\n")
         text = text.replace(dataset, folder.name)
     (tmp_path / f"{name}.yaml").write_text(text)
     monkeypatch.setenv("FEDTUNE_DATA", str(data))

@@ -225,6 +225,7 @@ def kind_of(trial: Trial) -> Kind:
     """What decides the speed of ``trial``, so that trials that have it in common share a rate."""
     config = trial.config
     settings = (config.batch_size, config.threads, config.precision, config.device)
+    settings += (config.attention_mask, config.client_optimizer)
     return trial.model_hash, trial.dataset_hash, *settings
 
 
@@ -232,4 +233,10 @@ def _measure(trial: Trial) -> Rates:
     # At a rate that moves nothing: a trial that diverges does so when it runs, and is a result.
     still = trial.config.replace(learning_rate=1e-12, weight_decay=0.0)
     federation = Federation(replace(trial, config=still))
-    return Rates(*federation.measure(_CALIBRATION_STEPS), federation.flat.num_parameters)
+    rates = Rates(*federation.measure(_CALIBRATION_STEPS), federation.flat.num_parameters)
+    if str(trial.config.device).startswith("cuda"):
+        import torch
+
+        del federation  # the trials need the room on the GPU
+        torch.cuda.empty_cache()
+    return rates

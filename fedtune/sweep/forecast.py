@@ -11,7 +11,7 @@ from rich.table import Table
 
 from fedtune.sweep.estimate import Cost, calibrate, cost, need, wall_time
 from fedtune.sweep.launch import Launch
-from fedtune.sweep.machine import Machine, at_once, check_fits, places, request, this_machine
+from fedtune.sweep.machine import Machine, at_once, check_fits, places, request
 from fedtune.sweep.progress import duration
 from fedtune.tracking.names import run_name
 from fedtune.trial.folder import TrialFolder
@@ -33,9 +33,8 @@ class Forecast:
     costs: Mapping[str, Cost]
 
     @classmethod
-    def of(cls, launch: Launch, *, on_cluster: bool, parallel: bool) -> Forecast:
+    def of(cls, launch: Launch, machine: Machine | None, *, parallel: bool) -> Forecast:
         """Calibrate for some seconds and add up. Raises BadInput where a trial does not fit."""
-        machine = None if on_cluster else this_machine()
         if machine:
             check_fits(launch.todo, machine)
         stored = {}

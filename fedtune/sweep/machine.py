@@ -23,7 +23,7 @@ MEMORY_STEP = 0.5e9
 
 @dataclass(frozen=True)
 class Machine:
-    """Processor cores, bytes of memory that are free, and the bytes that each GPU has."""
+    """Processor cores, and the bytes that are free in memory and on each GPU."""
 
     cores: int
     memory: float
@@ -42,7 +42,7 @@ def this_machine() -> Machine:
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    gpus = (float(torch.cuda.get_device_properties(i).total_memory) for i in range(count))
+    gpus = (float(torch.cuda.mem_get_info(number)[0]) for number in range(count))
     return Machine(available_cores(), free_memory(), tuple(gpus))
 
 
@@ -85,9 +85,9 @@ def sharers(needed: float, total: float) -> int:
 def gpu_share(needed: float, total: float) -> float:
     """The part of a GPU that a trial is given: one nth where n of its kind fit.
 
-    It is never less than the part of the memory that the trial needs, so that trials of all kinds
-    whose parts add up to 1 fit together. Rounded down to four digits, which is what Ray counts in:
-    rounded up, three thirds would be more than a whole.
+    To four digits it is no less than the part of the memory that the trial needs, so that trials of
+    all kinds whose parts add up to 1 fit together. Rounded down, as Ray counts four digits: three
+    thirds that are rounded up would be more than a whole.
     """
     return math.floor(1e4 / max(sharers(needed, total), 1)) / 1e4
 

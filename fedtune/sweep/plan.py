@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from fedtune.data.catalog import resolve
 from fedtune.models.zoo import PAPER_LEARNING_RATE, find_model
 from fedtune.sweep.estimate import work
 from fedtune.sweep.sweepfile import SweepSpec
+from fedtune.tracking import names
 from fedtune.trial.folder import TrialFolder, write_atomically
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import prepare_all
@@ -50,15 +52,19 @@ class Plan:
         return self.by_id()[trial.baseline_id]
 
     def tags(self) -> dict[str, str]:
-        """What MLflow is told of the sweep: the whole grid, begun or not, and its sweep file."""
+        """What MLflow is told of the sweep: the whole grid, begun or not, and its sweep file.
+
+        The grid only where the trials are all combinations of models, data sets, K and seeds. What
+        does not apply is "", since MLflow would keep the value of an earlier launch.
+        """
         grid = {
             name: sorted({getattr(trial.config, name) for trial in self.trials})
             for name in ("model", "dataset", "clients", "seed")
         }
-        return {
-            "fedtune.planned": json.dumps(grid),
-            **{f"fedtune.{key}": value for key, value in self.source.items()},
-        }
+        whole = math.prod(map(len, grid.values())) == len(self.trials)
+        files = (names.SWEEP_FILE, names.SWEEP_FILE_SHA256, names.SWEEP_FILE_COMMITTED)
+        told = {key: self.source.get(key.removeprefix("fedtune."), "") for key in files}
+        return told | {names.PLANNED: json.dumps(grid) if whole else ""}
 
     def save(self, store: Path) -> None:
         """Keep the plan in ``<store>/sweeps/<name>.yaml``.
@@ -72,8 +78,8 @@ class Plan:
         earlier = read_plan(path) if path.is_file() else None
         if earlier and self.grows:
             trials, axes = earlier.by_id() | trials, axes | set(earlier.axes)
-        content = "sweep_file_sha256"
-        if earlier and earlier.source.get(content) == source.get(content):
+        content = source.get("sweep_file_sha256")
+        if content and earlier and earlier.source.get("sweep_file_sha256") == content:
             source = earlier.source  # a file that moves to another commit unchanged is as old
         values = {
             "name": self.name,
@@ -146,11 +152,11 @@ def _tell_apart(trials: Sequence[Trial]) -> list[Trial]:
 def _check_names(configs: Sequence[TrialConfig]) -> None:
     """Raise BadInput with every model and data set that is not there, before any is prepared."""
     faults: list[Fault] = []
-    for look_up, names in (
+    for look_up, asked in (
         (find_model, [config.model for config in configs]),
         (resolve, [config.dataset for config in configs]),
     ):
-        for name in dict.fromkeys(names):
+        for name in dict.fromkeys(asked):
             try:
                 look_up(name)
             except BadInput as bad:

@@ -81,17 +81,17 @@ def _run(launch: Launch, options: Options, console: Console) -> Report:
         console.print("Every trial has all its rounds already; nothing to run.")
         return launch.run(run_here)
     if not options.use_ray:
-        _print_expectation(_forecast(launch, options), console)
+        _print_expectation(Forecast.of(launch, this_machine(), parallel=False), console)
         return launch.run(run_here)
-    here = options.address is None
+    here = this_machine() if options.address is None else None
     if here:
-        check_fits(launch.todo, this_machine())
+        check_fits(launch.todo, here)
     console.print("Starting Ray …")
     with ThreadPoolExecutor(1) as beside:  # Ray takes seconds to start, and so does the forecast
-        forecast = beside.submit(_forecast, launch, options) if here else None
+        forecast = beside.submit(Forecast.of, launch, here, parallel=True) if here else None
         from fedtune.sweep.tuner import ray_cluster, requests_of, run_with_ray
 
-        with ray_cluster(options.address) as machine:
+        with ray_cluster(options.address, here) as machine:
             requests = requests_of(launch, machine)
             if forecast:
                 _print_expectation(forecast.result(), console)
@@ -114,14 +114,12 @@ def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
     if options.address is None:
         _check_threads(plan)
     print_plan(plan, spec, console)
-    forecast = _forecast(Launch(plan, store, Silent(), None), options)
+    here = this_machine() if options.address is None else None
+    launch = Launch(plan, store, Silent(), None)
+    forecast = Forecast.of(launch, here, parallel=options.use_ray)
     console.print(forecast.table())
     for line in [*forecast.lines(), "Nothing was started."]:
         console.print(line, soft_wrap=True, highlight=False)
-
-
-def _forecast(launch: Launch, options: Options) -> Forecast:
-    return Forecast.of(launch, on_cluster=options.address is not None, parallel=options.use_ray)
 
 
 def _check_threads(plan: Plan) -> None:

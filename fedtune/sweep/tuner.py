@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ from ray import tune  # noqa: E402
 from fedtune.config import BadInput, Fault  # noqa: E402
 from fedtune.sweep.estimate import need  # noqa: E402
 from fedtune.sweep.launch import Launch  # noqa: E402
-from fedtune.sweep.machine import Machine, request, this_machine, too_large  # noqa: E402
+from fedtune.sweep.machine import Machine, request, too_large  # noqa: E402
 from fedtune.sweep.searcher import BaselineFirstSearcher  # noqa: E402
 from fedtune.sweep.trainable import DIVERGED, FAILED, TRIAL_ID, launch_trainable  # noqa: E402
 from fedtune.trial.folder import TrialFolder  # noqa: E402
@@ -80,8 +80,9 @@ class LaunchCallback(tune.Callback):
 
 
 @contextmanager
-def ray_cluster(address: str | None) -> Iterator[Machine | None]:
-    """A local Ray of its own, or the cluster at ``address``; BadInput where there is none.
+def ray_cluster(address: str | None, here: Machine | None) -> Iterator[Machine | None]:
+    """A local Ray of its own on the machine ``here``, or the cluster at ``address``; BadInput where
+    there is none.
 
     Gives this machine where Ray is its own, and None where it is somebody's: what GPUs that has,
     and who else uses it, is not known.
@@ -90,14 +91,15 @@ def ray_cluster(address: str | None) -> Iterator[Machine | None]:
     if ray.is_initialized():  # somebody's notebook; it is theirs to end
         yield None
         return
-    machine = None if address else this_machine()
     settings: dict[str, Any] = {}
-    if machine:
+    if here:
         settings = {
-            "num_cpus": machine.cores,
+            "num_cpus": here.cores,
+            # What was free when the launch was planned: Ray would look while the forecast computes.
+            "_memory": int(here.memory) - _OBJECT_STORE_BYTES,
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
-            "resources": {f"cuda:{number}": 1.0 for number in range(len(machine.gpus))},
+            "resources": {f"cuda:{number}": 1.0 for number in range(len(here.gpus))},
         }
     try:
         ray.init(
@@ -110,7 +112,7 @@ def ray_cluster(address: str | None) -> Iterator[Machine | None]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadInput.of("address", address, f"no Ray could be reached there: {reason}") from None
     try:
-        yield machine
+        yield here
     finally:
         ray.shutdown()
 
@@ -120,29 +122,38 @@ def requests_of(launch: Launch, machine: Machine | None) -> dict[str, dict[str, 
 
     Raises BadInput where no machine of the cluster could ever run a trial; Tune would wait.
     """
-    largest: dict[str, float] = {}
-    for node in _nodes():
-        for kind, amount in node.items():
-            largest[kind] = max(largest.get(kind, 0.0), amount)
+    nodes = _nodes()
+    most_memory = max((node.get("memory", 0.0) for node in nodes), default=0.0)
     requests: dict[str, dict[str, float]] = {}
     faults: dict[str, Fault] = {}
     for trial in launch.todo:
-        asked = request(trial, machine, largest.get("memory", 0.0))
-        requests[trial.trial_id] = asked
-        for kind, field in (("cpu", "threads"), ("gpu", "device")):
-            there = largest.get(kind.upper(), 0.0)
-            if asked[kind] > there:
-                reason = f"needs {asked[kind]:g} {kind.upper()}, and the largest machine has"
-                fault = Fault(field, getattr(trial.config, field), f"{reason} {there:g}")
-                faults[str(fault)] = fault
-        if need(trial).memory > asked["memory"]:
-            fault = too_large(
-                trial, need(trial).memory, asked["memory"], "the largest machine of this Ray has"
-            )
+        asked = requests[trial.trial_id] = request(trial, machine, most_memory)
+        fault = _never_fits(trial, asked, nodes)
+        if fault:
             faults[str(fault)] = fault
     if faults:
         raise BadInput(faults.values())
     return requests
+
+
+def _never_fits(
+    trial: Trial, asked: Mapping[str, float], nodes: Sequence[Mapping[str, float]]
+) -> Fault | None:
+    """Why no machine could ever run the trial; None where one could."""
+    config = trial.config
+    if need(trial).memory > asked["memory"]:
+        who = "the largest machine of this Ray has"
+        return too_large(trial, need(trial).memory, asked["memory"], who)
+    if str(config.device).startswith("cuda:") and config.device not in asked:
+        message = "allowed on a cluster is 'cuda' or 'cpu': Ray chooses the machine and its GPU"
+        return Fault("device", config.device, message)
+    kinds = ("cpu", "gpu") if asked["gpu"] else ("cpu",)
+    if any(all(asked[kind] <= node.get(kind.upper(), 0.0) for kind in kinds) for node in nodes):
+        return None
+    wanted = " and ".join(f"{asked[kind]:g} {kind.upper()}" for kind in kinds)
+    field = "device" if asked["gpu"] else "threads"
+    message = f"needs a machine with {wanted}, and this Ray has none"
+    return Fault(field, getattr(config, field), message)
 
 
 def _nodes() -> list[dict[str, float]]:
@@ -157,7 +168,8 @@ def slots_of(requests: Iterable[Mapping[str, float]], nodes: Iterable[Mapping[st
     names = {"cpu": "CPU", "gpu": "GPU"}
     return sum(
         min(
-            int(node.get(names.get(kind, kind), 0.0) // least[kind])
+            # In the four digits that Ray counts: 1.0 // 0.2 is 4 in floating point.
+            round(1e4 * node.get(names.get(kind, kind), 0.0)) // round(1e4 * least[kind])
             for kind in least
             if least[kind]
         )

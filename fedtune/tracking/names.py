@@ -22,6 +22,14 @@ COLLAPSED = "fedtune.collapsed"
 GIT_COMMIT = "fedtune.git_commit"
 #: The round of which the artifact predictions.npy holds labels and predictions of the test set.
 PREDICTIONS = "fedtune.predictions"
+#: Where a trial diverged: round and client.
+DIVERGED = "fedtune.diverged"
+
+# Of the sweep's run: the whole grid, begun or not, and where it comes from.
+PLANNED = "fedtune.planned"
+SWEEP_FILE = "fedtune.sweep_file"
+SWEEP_FILE_SHA256 = "fedtune.sweep_file_sha256"
+SWEEP_FILE_COMMITTED = "fedtune.sweep_file_committed"
 
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"

@@ -130,7 +130,8 @@ class Projection:
             del self._runs[result.trial.trial_id]
             return self.project(result, status)
         if status != "RUNNING":
-            self._conclude(run_id, result, times, status)
+            self.client.set_terminated(run_id, status)
+            self._conclude(run_id, result, times)
         return len(missing)
 
     def run_id(self, trial_id: str) -> str | None:
@@ -172,7 +173,8 @@ class Projection:
         self._runs[trial.trial_id], self._last_step[run_id] = run_id, last
         return run_id
 
-    def _conclude(self, run_id: str, result: Result, times: Mapping[int, int], status: str) -> None:
+    def _conclude(self, run_id: str, result: Result, times: Mapping[int, int]) -> None:
+        """What is tracked at a trial's end; the artifact last, in case its store refuses."""
         summary = result.summary
         if summary is not None and result.ended:  # a summary on the way would be a second point
             last = result.records[-1]["round"]
@@ -194,15 +196,15 @@ class Projection:
             if summary.outcome is not None:
                 words[names.OUTCOME] = summary.outcome
             if result.diverged:
-                words["fedtune.diverged"] = "round {round}, client {client_id}".format(
+                words[names.DIVERGED] = "round {round}, client {client_id}".format(
                     **result.diverged
                 )
-            if result.predictions is not None:
-                words[names.PREDICTIONS] = f"round {result.trial.stop_rule.budget}"
-                if data.tags.get(names.PREDICTIONS) != words[names.PREDICTIONS]:
-                    self.client.log_artifact(run_id, str(result.predictions))
             self._tag(run_id, words)
-        self.client.set_terminated(run_id, status)
+            if result.predictions is not None:
+                which = f"round {result.trial.stop_rule.budget}"
+                if data.tags.get(names.PREDICTIONS) != which:
+                    self.client.log_artifact(run_id, str(result.predictions))
+                    self._tag(run_id, {names.PREDICTIONS: which})
 
     def _is_stale(self, run_id: str, result: Result) -> bool:
         """Has the run a summary metric that the trial, as it is read now, has not?"""

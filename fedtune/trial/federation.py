@@ -228,6 +228,8 @@ class Federation:
         if on_gpu:  # cuBLAS is deterministic only with a fixed workspace, set before its first use
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         deterministic = torch.are_deterministic_algorithms_enabled()
+        if on_gpu:  # else every buffer that is about to be overwritten is filled first
+            torch.utils.deterministic.fill_uninitialized_memory = False
         with torch.random.fork_rng(devices=[config.device] if on_gpu else []):
             torch.set_num_threads(int(config.threads))
             torch.use_deterministic_algorithms(deterministic or on_gpu, warn_only=True)

@@ -66,11 +66,13 @@ class TrialFolder:
 
     # What was asked
 
-    def write_config(self, trial: Trial, facts: Mapping[str, Any]) -> None:
+    def write_config(
+        self, trial: Trial, facts: Mapping[str, Any], *, computes: bool = True
+    ) -> None:
         """Write ``config.yaml``: the resolved configuration, identity and facts, as flat keys.
 
         ``begun_ms`` (Unix time) and ``git_commit`` stay those of the first writing; where the trial
-        goes on with other hardware or libraries, both are named.
+        goes on (``computes``) with other hardware or libraries, both are named.
         """
         identity = {
             "trial_id": trial.trial_id,
@@ -85,8 +87,8 @@ class TrialFolder:
             ("hardware", hardware(str(trial.config.device))),
             ("libraries", libraries()),
         ):
-            earlier = begun.get(key, now)
-            identity[key] = earlier if now in earlier.split("; ") else f"{earlier}; {now}"
+            told = begun.get(key, now).split("; ")
+            identity[key] = "; ".join(told if now in told or not computes else [*told, now])
         values = trial.to_dict() | identity | dict(facts)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / "config.yaml", yaml.safe_dump(values, sort_keys=False))
@@ -122,7 +124,8 @@ class TrialFolder:
         path = self.predictions_path(round_num)
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, predictions, allow_pickle=False)
-        _sync(path)
+        for written in (path, path.parent, self.path):
+            _sync(written)
 
     def write_peak_memory(self, megabytes: float) -> float:
         """Keep the most memory that the trial took, in MB; what was kept."""

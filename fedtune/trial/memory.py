@@ -23,6 +23,7 @@ class PeakMemory:
     def __init__(self, device: str):
         self._device = device
         if device.startswith("cuda"):
+            torch.cuda.init()  # else a device with a number is unknown to the next call
             torch.cuda.reset_peak_memory_stats(device)
         elif _CLEAR.is_file():
             try:
@@ -34,8 +35,9 @@ class PeakMemory:
         """The peak until now, in MB (10^6 bytes)."""
         if self._device.startswith("cuda"):
             return torch.cuda.max_memory_allocated(self._device) / 1e6
-        if _STATUS.is_file():
-            lines = (line.split() for line in _STATUS.read_text().splitlines())
-            return next(int(line[1]) for line in lines if line[0] == "VmHWM:") * _KIBIBYTE_MB
+        lines = _STATUS.read_text().splitlines() if _STATUS.is_file() else []
+        for line in lines:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * _KIBIBYTE_MB
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / 1e6 if sys.platform == "darwin" else peak * _KIBIBYTE_MB

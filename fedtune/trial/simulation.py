@@ -61,10 +61,11 @@ def run_trial(
         folder.failure.unlink(missing_ok=True)
         trial = as_begun(trial, folder)
         records = folder.recover()
-        if records:
-            folder.write_config(trial, _facts(folder))  # how long it runs may have changed
+        has_ended = trial.stop_rule.ended(records, target()) or divergence(folder, trial)
+        if records:  # how long it runs may have changed, and what it runs on
+            folder.write_config(trial, _facts(folder), computes=not has_ended)
         yield from records[: trial.stop_rule.last + 1]  # a longer log is read up to the cap
-        if trial.stop_rule.ended(records, target()) or divergence(folder, trial):
+        if has_ended:
             return
         if records and not folder.checkpoint.exists():
             raise DamagedFolder(

@@ -42,10 +42,9 @@ def told(
     """The forecast for a machine that is not this one, and all that is printed of it."""
     monkeypatch.setattr(forecast, "calibrate", lambda trials: rates_of(plan))
 
-    def tell(machine: Machine = LAPTOP, **how: bool) -> tuple[Forecast, str]:
-        monkeypatch.setattr(forecast, "this_machine", lambda: machine)
+    def tell(machine: Machine | None = LAPTOP, *, parallel: bool = True) -> tuple[Forecast, str]:
         launch = Launch(plan, tmp_path, Silent(), None)
-        made = Forecast.of(launch, **{"on_cluster": False, "parallel": True, **how})
+        made = Forecast.of(launch, machine, parallel=parallel)
         console = Console(width=160, file=io.StringIO())
         console.print(made.table())
         for line in made.lines():
@@ -165,7 +164,7 @@ def test_without_ray_and_on_a_cluster_other_things_are_said(
     told: Callable[..., tuple[Forecast, str]],
 ) -> None:
     here, one_by_one = told(parallel=False)
-    there, on_cluster = told(on_cluster=True)
+    there, on_cluster = told(None)
 
     assert here.slots == there.slots == 1
     assert "They run one after another, in this process." in one_by_one

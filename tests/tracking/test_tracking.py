@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from support import (
@@ -121,6 +123,28 @@ def test_tags_say_what_a_trial_is_how_it_ended_and_the_other_fields(launched: La
         assert tags["fedtune.git_commit"]
         assert {f"fedtune.{field}" for field in UNHASHED} <= set(tags)
         assert (tags["fedtune.budget_rounds"], tags["fedtune.max_rounds"]) == ("3", "6")
+
+
+def test_predictions_at_the_budget_are_an_artifact_of_every_trial_that_reached_it(
+    launched: Launched,
+) -> None:
+    for clients, run in by_clients(launched).items():
+        records = log(folder_of(launched.store, clients))
+        budget = int(run.data.tags["fedtune.budget_rounds"])
+        kept = [a.path for a in launched.client.list_artifacts(run.info.run_id)]
+        assert kept == (["predictions.npy"] if len(records) > budget else [])
+        if kept:
+            assert run.data.tags["fedtune.predictions"] == f"round {budget}"
+            path = launched.client.download_artifacts(run.info.run_id, "predictions.npy")
+            labels, predictions = np.load(path, allow_pickle=False)
+            assert (labels == predictions).mean() == records[budget]["test/accuracy"]
+
+
+def test_a_run_tells_on_what_it_was_computed(launched: Launched) -> None:
+    for run in by_clients(launched).values():
+        assert "cores" in run.data.tags["fedtune.hardware"]
+        assert f"torch {torch.__version__}" in run.data.tags["fedtune.libraries"]
+        assert run.data.metrics["summary/peak_memory_mb"] > 50
 
 
 def test_every_round_is_there_once_under_its_tracked_names(launched: Launched) -> None:
