@@ -224,9 +224,10 @@ def _shape(trial: Trial) -> dict[str, int]:
 def kind_of(trial: Trial) -> Kind:
     """What decides the speed of ``trial``, so that trials that have it in common share a rate."""
     config = trial.config
-    settings = (config.batch_size, config.threads, config.precision, config.device)
-    settings += (config.attention_mask, config.client_optimizer)
-    return trial.model_hash, trial.dataset_hash, *settings
+    return (
+        *(trial.model_hash, trial.dataset_hash, config.batch_size, config.threads),
+        *(config.precision, config.device, config.attention_mask, config.client_optimizer),
+    )
 
 
 def _measure(trial: Trial) -> Rates:

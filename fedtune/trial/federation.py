@@ -229,7 +229,7 @@ class Federation:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         deterministic = torch.are_deterministic_algorithms_enabled()
         if on_gpu:  # else every buffer that is about to be overwritten is filled first
-            torch.utils.deterministic.fill_uninitialized_memory = False
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         with torch.random.fork_rng(devices=[config.device] if on_gpu else []):
             torch.set_num_threads(int(config.threads))
             torch.use_deterministic_algorithms(deterministic or on_gpu, warn_only=True)

@@ -23,7 +23,8 @@ class PeakMemory:
     def __init__(self, device: str):
         self._device = device
         if device.startswith("cuda"):
-            torch.cuda.init()  # else a device with a number is unknown to the next call
+            # Else a device with a number is unknown to the next call.
+            torch.cuda.init()  # type: ignore[no-untyped-call]
             torch.cuda.reset_peak_memory_stats(device)
         elif _CLEAR.is_file():
             try:
