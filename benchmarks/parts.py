@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks.workload import add_round_options, federation, machine, markdown, model_of
+from benchmarks.workload import add_round_options, federation, markdown, measured_on, model_of
 from fedtune.federated.evaluation import evaluate
 from fedtune.tracking.projection import Projection
 from fedtune.trial.folder import TrialFolder
@@ -158,7 +158,7 @@ def report(made: Any, asked: argparse.Namespace, folder: Path) -> None:
     print(
         f"One round of {asked.model} over {asked.examples} texts of {asked.dataset}, K = "
         f"{asked.clients}, {made.trial.config.precision}; evaluation of {len(made.splits['test'])} "
-        f"texts. {machine(asked.threads)}\n"
+        f"texts. {measured_on(asked.threads)}\n"
     )
     print(markdown(["part", "ms a round", "share"], rows))
     training = seconds["forward"] + seconds["backward"]

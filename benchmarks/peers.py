@@ -34,7 +34,7 @@ import torch
 
 from benchmarks.environments import LeftOut, python_of
 from benchmarks.turns import Player, Running, take_turns
-from benchmarks.workload import machine, model_of
+from benchmarks.workload import measured_on, model_of
 from fedtune.config import BadInput, TrialConfig
 from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import available_cores, has_bf16, open_examples, prepare
@@ -324,7 +324,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         left_out = missing | left_out
         results: dict[str, Any] = {
             "command": command,
-            "hardware": machine(asked.threads),
+            "hardware": measured_on(asked.threads),
             "left_out": left_out,
         }
         if asked.check:

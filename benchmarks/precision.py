@@ -15,7 +15,7 @@ import statistics
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.workload import machine, markdown
+from benchmarks.workload import markdown, measured_on
 from fedtune.config import TrialConfig
 from fedtune.trial.simulation import simulate
 
@@ -82,7 +82,7 @@ def main() -> None:
         table = [row for clients in asked.clients for row in rows(asked, clients)]
     print(
         f"{asked.model} on {asked.examples} texts of {asked.dataset}: test accuracy, mean ± "
-        f"standard deviation over {asked.seeds} seeds. {machine(asked.threads)}\n"
+        f"standard deviation over {asked.seeds} seeds. {measured_on(asked.threads)}\n"
     )
     header = ["K", "round", *PRECISIONS, "bf16 - fp32", "spread over seeds", "difference is less"]
     print(markdown(header, table))

@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.rounds.common import Turns, peak_mb
 from benchmarks.turns import Player, take_turns
-from benchmarks.workload import add_round_options, federation, machine, markdown, model_of
+from benchmarks.workload import add_round_options, federation, markdown, measured_on, model_of
 
 
 def measured(asked: argparse.Namespace) -> None:
@@ -92,7 +92,7 @@ def main() -> None:
     }
     print(
         f"A round over {asked.examples} texts of {asked.dataset}; median of {asked.rounds} rounds, "
-        f"turn by turn. {machine(asked.threads)}\n"
+        f"turn by turn. {measured_on(asked.threads)}\n"
     )
     print(f"Clients ({asked.model}):\n")
     print(table("clients", [1, 8, 32, 128, 1024], common, asked.rounds), flush=True)

@@ -22,7 +22,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from benchmarks.workload import federation, machine, markdown, model_of
+from benchmarks.workload import federation, markdown, measured_on, model_of
 from fedtune.data import packing
 from fedtune.federated.local import train_client
 from fedtune.models import attention, dropout
@@ -126,7 +126,7 @@ def main() -> None:
         )
     print(
         f"{asked.model}, {asked.examples} texts of {asked.dataset} in batches of 32, dropout on; "
-        f"median of {asked.turns} turns. {machine(asked.threads)}\n"
+        f"median of {asked.turns} turns. {measured_on(asked.threads)}\n"
     )
     print(markdown(["variant", "s", "times as long as fedtune"], rows))
 

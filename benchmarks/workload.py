@@ -21,7 +21,7 @@ from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import prepare
 
 
-def machine(threads: int) -> str:
+def measured_on(threads: int) -> str:
     """The line that belongs under every measured figure."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
