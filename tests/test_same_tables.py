@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from support import LEARNS, call, new_database
 
+from fedtune.experiments import archive
 from fedtune.trial import simulation
 from fedtune.trial.folder import TrialFolder
 
@@ -82,6 +84,26 @@ def test_two_launches_and_one_interrupted_five_times_give_the_same_tables(
     assert {"trials", "by-clients", "to-target"} <= expected.keys()
     for folder in folders[1:]:
         assert tables(folder) == expected
+
+    # An archive of its ended trials, taken in by a store that has never run anything.
+    packed, elsewhere = tmp_path / "rounds.tar.gz", tmp_path / "elsewhere"
+    assert archive.pack(folders[0] / "trials", "study", packed) == (6, 6)
+    first = packed.read_bytes()
+    archive.pack(folders[0] / "trials", None, packed)
+    assert packed.read_bytes() == first
+    (elsewhere / "trials").mkdir(parents=True)
+    new_database(elsewhere)
+    with tarfile.open(packed) as tar:
+        names = tar.getnames()
+        tar.extractall(elsewhere / "trials", filter="data")
+    assert not any("checkpoint" in name for name in names)
+    for path in (elsewhere / "trials").rglob("*.yaml"):
+        assert str(folders[0]) not in path.read_text()
+    assert call("sync", folder=elsewhere).code == 0
+    assert tables(elsewhere) == expected
+    (elsewhere / "study.yaml").write_text(study)
+    assert "nothing to run" in call(*launch, folder=elsewhere).out
+
     again = call(*launch, folder=folders[0])
     assert "nothing to run" in again.out
     assert tables(folders[0], "again") == expected
