@@ -166,6 +166,7 @@ def test_every_experiment_runs_a_short_round(path: Path, tiny: Path, tmp_path: P
         "dataset": "toy",
         "clients": "2",
         "seed": 0,
+        "batch_size": 8,  # paper-code drops what does not fill a batch
         "train_examples": 32,
         "test_examples": 32,
         "validation_examples": 16,
