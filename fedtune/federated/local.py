@@ -100,6 +100,8 @@ def train_client(
         loss_sum += loss.detach() * len(batch)
         num_examples += len(batch)
     total = loss_sum.item()
-    if not math.isfinite(total) or not bool(flat.values.isfinite().all()):
+    # One pass, 0.2 ms for two million parameters; `isfinite` makes temporaries and takes 5.
+    extremes = torch.stack(torch.aminmax(flat.values)).tolist()
+    if not all(map(math.isfinite, [total, *extremes])):
         raise Diverged(round_num, client_id)
     return total, num_examples
