@@ -5,7 +5,8 @@
 Prints each table as it comes and leaves them in DIR/tables.md, the comparison with other tools also
 as a figure (DIR/peers.svg) and as numbers (DIR/peers.json). About an hour on two cores, of which
 the first run spends some minutes on making the other tools' environments; ``--quick`` measures one
-round of each on few texts, to see that everything runs.
+round of each on few texts, to see that everything runs. With a GPU, all tables but that of
+other tools are of it, and one more sets it beside the eager loop.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import torch
 
 
 def commands(out: Path, dataset: str, quick: bool) -> Iterator[tuple[str, list[str]]]:
@@ -34,6 +37,8 @@ def commands(out: Path, dataset: str, quick: bool) -> Iterator[tuple[str, list[s
     yield "Does bf16 change the answer?", ["precision", "--dataset", dataset, *seeds]
     trials = ["--trials", "4", "--rounds", "2"] if quick else []
     yield "What a launch costs", ["sweeps", *trials]
+    if torch.cuda.is_available():
+        yield "On the GPU", ["gpu", "--dataset", dataset, *rounds]
 
 
 def main() -> int:

@@ -5,9 +5,7 @@
 The parts are timed by themselves on the round's own batches: making a batch, forward, backward, the
 optimiser's step, averaging, evaluation, and what a round costs outside the round (writing the log
 and the checkpoint, carrying it into MLflow). The ceiling is the best rate of a large matrix product
-in the same precision with the same threads, measured in between; the share of it counts the
-products that the algorithm needs (Kaplan et al. 2020, section 2.1: 6 per parameter and token,
-embeddings left out; in the last layer only the first token's, which is all a classifier reads).
+in the same precision with the same threads, measured in between (`benchmarks.ceiling`).
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from benchmarks.ceiling import matmul_ceiling, operations
 from benchmarks.workload import add_round_options, federation, markdown, measured_on, model_of
 from fedtune.federated.evaluation import evaluate
 from fedtune.tracking.projection import Projection
@@ -45,33 +44,6 @@ class Times:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.seconds[part].append(time.perf_counter() - start)
-
-
-def matmul_ceiling(dtype: torch.dtype, device: torch.device) -> float:
-    """The best of several large matrix products, in operations a second."""
-    size = 8192 if device.type == "cuda" else 1024
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    best = 0.0
-    for _ in range(10):
-        start = time.perf_counter()
-        a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        best = max(best, 2 * size**3 / (time.perf_counter() - start))
-    return best
-
-
-def operations(made: Any, lengths: torch.Tensor) -> float:
-    """Operations of one forward and backward pass over texts of ``lengths`` (n,)."""
-    config = made.flat.model.config
-    width, layers = config.hidden_size, config.num_hidden_layers
-    inner = getattr(config, "intermediate_size", None) or config.hidden_dim
-    tokens, texts = float(lengths.sum()), len(lengths)
-    squares = float((lengths.double() ** 2).sum())
-    key_value, rest = 2 * width * width, 2 * width * width + 2 * width * inner
-    linear = tokens * layers * key_value + (tokens * (layers - 1) + texts) * rest
-    attention = 2 * width * (squares * (layers - 1) + tokens)
-    return 6 * (linear + attention)
 
 
 def one_round(made: Any, times: Times) -> float:

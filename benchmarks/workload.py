@@ -28,7 +28,7 @@ def measured_on(threads: int) -> str:
     return f"{hardware(device)}, {threads} threads; {versions}; {date.today():%Y-%m-%d}."
 
 
-def make_model(directory: Path, layers: int, width: int) -> Path:
+def make_model(directory: Path, layers: int, width: int, vocab_size: int = 8000) -> Path:
     """Write a BERT of that shape with random weights and mini-bert's tokenizer.
 
     Heads are 64 wide, the feed-forward part four times as wide as the model, as in BERT base.
@@ -36,7 +36,7 @@ def make_model(directory: Path, layers: int, width: int) -> Path:
     from transformers import BertConfig, BertForSequenceClassification
 
     config = BertConfig(
-        vocab_size=8000,
+        vocab_size=vocab_size,
         hidden_size=width,
         num_hidden_layers=layers,
         num_attention_heads=max(width // 64, 1),

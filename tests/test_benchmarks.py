@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import re
@@ -10,8 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import environments, peers, turns
+from benchmarks import environments, gpu, peers, turns
+from fedtune.config import TrialConfig
+from fedtune.trial.federation import Federation
+from fedtune.trial.prepare import prepare
 
 TINY = [
     *("--dataset", "toy", "--clients", "4", "--examples", "66"),
@@ -104,6 +109,29 @@ def test_a_peer_that_dies_is_named_with_its_reason(tmp_path: Path) -> None:
     assert left_out["plain"].startswith("it failed: FileNotFoundError")
 
 
+def test_the_eager_loop_beside_a_gpu_computes_the_same(without_dropout: Path) -> None:
+    config = TrialConfig(
+        model=str(without_dropout / "bert"),
+        dataset="toy",
+        clients=3,
+        train_examples=40,
+        max_length=32,
+        learning_rate=0.1,
+        threads=1,
+        precision="fp32",
+        device="cpu",
+    )
+    made = Federation(prepare(config))
+    before, server = made.server.clone(), copy.deepcopy(made.flat.model).train()
+    own, eager = gpu.fedtune_round(made), gpu.eager_round(made, server)
+    for round_num in (1, 2):
+        own(round_num)
+        eager(round_num)
+    theirs = torch.cat([p.detach().flatten() for p in server.parameters()])
+    moved = (made.server - before).abs().max()
+    assert (made.server - theirs).abs().max() < moved / 1000
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
@@ -113,6 +141,7 @@ def test_a_peer_that_dies_is_named_with_its_reason(tmp_path: Path) -> None:
         "scaling --model 2x64 --dataset toy --examples 64 --clients 4 --rounds 1 --threads 1",
         "precision --dataset toy --examples 64 --rounds 1 --seeds 2 --threads 1",
         "sweeps --trials 3 --rounds 1",
+        "gpu --shapes 2x64 --dataset toy --examples 64 --clients 4 --rounds 1 --threads 1",
     ],
 )
 def test_every_other_benchmark_prints_its_table(command: str) -> None:
