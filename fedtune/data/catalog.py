@@ -32,7 +32,7 @@ NAMES: Mapping[str, Source] = MappingProxyType(
     {
         source.name: source
         for source in (
-            Source("bbc-news", "BBC articles in five topics, 1,701 + 426", 5, 4),
+            Source("bbc-news", "BBC articles in five topics, 1,701 + 426", 5, 5),
             Source("toy", "generated sentences for tests, 256 + 128", 2, 3),
             Source("imdb", "film reviews, 25,000 + 25,000", 2, 100, "stanfordnlp/imdb"),
             Source(

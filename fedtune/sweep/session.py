@@ -60,10 +60,10 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     launch = Launch(plan, store, progress, writer)
     try:
         report = _run(launch, options, console)
+        print_closing(plan, report, console)
     except KeyboardInterrupt:
         _conclude(writer, "KILLED", console)
         raise
-    print_closing(plan, report, console)
     header, body = closing.rows(plan, report)
     said = closing.sentence(plan, report)
     markdown = closing.as_markdown(header, body) + (f"\n\n{said}" if said else "")
