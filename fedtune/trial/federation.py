@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -224,20 +224,31 @@ class Federation:
         """The trial's threads and its own random numbers; the caller's are put back afterwards."""
         config = self.trial.config
         threads = torch.get_num_threads()
-        on_gpu = config.device.startswith("cuda")
-        if on_gpu:  # cuBLAS is deterministic only with a fixed workspace, set before its first use
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        deterministic = torch.are_deterministic_algorithms_enabled()
-        if on_gpu:  # else every buffer that is about to be overwritten is filled first
-            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        with torch.random.fork_rng(devices=[config.device] if on_gpu else []):
+        gpus = [config.device] if config.device.startswith("cuda") else []
+        with (
+            torch.random.fork_rng(devices=gpus),
+            _deterministic_kernels() if gpus else nullcontext(),
+        ):
             torch.set_num_threads(int(config.threads))
-            torch.use_deterministic_algorithms(deterministic or on_gpu, warn_only=True)
             try:
                 yield
             finally:
                 torch.set_num_threads(threads)
-                torch.use_deterministic_algorithms(deterministic)
+
+
+@contextmanager
+def _deterministic_kernels() -> Iterator[None]:
+    """What a GPU needs to give the same bits again; a CPU does so anyway."""
+    # cuBLAS is deterministic only with a fixed workspace, set before its first use.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Else every buffer that is about to be overwritten is filled first.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    asked = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(asked)
 
 
 def _state(flat: FlatModel) -> dict[str, torch.Tensor]:
