@@ -29,7 +29,7 @@ from fedtune.analysis.verdicts import (
     unless_missing,
     where_open,
 )
-from fedtune.trial.stopping import clearly_above_chance
+from fedtune.trial.stopping import CHANCE_ERRORS, clearly_above_chance
 
 
 def steeper(evidence: Evidence) -> Checked:
@@ -78,14 +78,10 @@ def falls_to_chance(evidence: Evidence) -> Checked:
             parts.append(absent("distilbert", place))
             continue
         seeds = sorted(set.intersection(*(set(cell.accuracies) for cell in federated)))
-        truths: dict[int, bool | None] = {
-            seed: any(_at_chance(cell.trials[seed]) for cell in federated) for seed in seeds
-        }
+        truths = {seed: _any_falls([cell.trials[seed] for cell in federated]) for seed in seeds}
         lowest = min(federated, key=lambda cell: numbers.mean(cell.accuracies.values()))
         trial = next(iter(lowest.trials.values()))
-        limit = trial.chance + claims.CHANCE_ERRORS * numbers.binomial_se(
-            trial.chance, trial.num_test
-        )
+        limit = trial.chance + CHANCE_ERRORS * numbers.binomial_se(trial.chance, trial.num_test)
         verdict, known = decide_truths(truths), [cell.clients for cell in federated]
         parts.append(
             Part(
@@ -105,6 +101,14 @@ def _unless_yet_to_come(evidence: Evidence, known: Sequence[int], verdict: Verdi
     """
     complete = max(known) >= claims.FAILS_AT and not evidence.missing(known, 1)
     return verdict if complete or verdict == "holds" else "not run"
+
+
+def _any_falls(trials: Sequence[TrackedTrial]) -> bool | None:
+    """Is one of them at chance at the budget? None unless K = 1 is known to be above it."""
+    baseline = trials[0].baseline
+    if baseline is None or not baseline.above_chance:
+        return None
+    return any(_at_chance(trial) for trial in trials)
 
 
 def _at_chance(trial: TrackedTrial) -> bool:

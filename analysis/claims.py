@@ -17,9 +17,6 @@ DOUBLING_LOSS = 1 / 3
 #: C2: DistilBERT's steeper decline is that beyond this many clients (section 4.1, Fig. 1).
 STEEP_BEYOND = 4
 
-#: C3, C8: "at chance" is within this many binomial standard errors of it (section 4.1, 4.3).
-CHANCE_ERRORS = 3
-
 #: C5: the numbers of clients up to which most trials reach, and at which some do not (Fig. 2).
 REACHES_UNTIL, FAILS_AT = 16, 32
 
@@ -69,7 +66,8 @@ STATEMENTS = (
         "C3",
         "DistilBERT falls to chance on IMDB and on Yelp.",
         "section 4.1, Fig. 1",
-        "On both, some K > 1 is within three binomial standard errors of chance at the budget.",
+        "On both, some K > 1 is within three binomial standard errors of chance at the budget, "
+        "and K = 1 is not.",
     ),
     Statement(
         "C4",

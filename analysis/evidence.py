@@ -105,7 +105,7 @@ def gradual_decline(
             fall.values,
         ),
         Part(
-            f"{where}: no doubling loses more than a third of {name}",
+            f"{where}: no doubling loses more than {max_loss:.0%} of {name}",
             unless_missing(steep_verdict, missing),
             f"largest loss {steep_shown}{gap}",
             f"a doubling keeps at least {1 - max_loss:.2f}",
@@ -187,7 +187,7 @@ def no_fewer(
 def _rounds(
     trial: TrackedTrial, level: float, unit: Callable[[TrackedTrial], float], alone: bool
 ) -> tuple[float, float]:
-    noise = numbers.NORMAL_95 * numbers.binomial_se(level, trial.num_test) if alone else 0.0
+    noise = numbers.NORMAL_95 * numbers.binomial_se(level, trial.num_judged) if alone else 0.0
     low, high = (rounds_at(trial, level + sign * noise) * unit(trial) for sign in (-1, 1))
     return low, high
 

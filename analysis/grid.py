@@ -51,11 +51,6 @@ class Cell:
         return self.values(lambda trial: trial.accuracy)
 
     @property
-    def retentions(self) -> dict[int, float]:
-        """The part of the baseline's accuracy above chance that is kept at the budget, by seed."""
-        return self.values(lambda trial: trial.retention)
-
-    @property
     def reaches(self) -> dict[int, Reach]:
         """Rounds to target of the seeds for which that is known."""
         found = {seed: trial.reach for seed, trial in self.trials.items()}

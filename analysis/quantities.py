@@ -76,9 +76,14 @@ def _retention_by_example(trial: TrackedTrial) -> Examples | None:
 
 
 def area(trial: TrackedTrial) -> float | None:
-    """The mean accuracy over the rounds 0 to the budget (trapezoids); None before the budget."""
+    """The mean accuracy over the rounds 0 to the budget (trapezoids); None before the budget.
+
+    From where it diverged a trial counts as at chance: to leave it out would flatter K.
+    """
     budget = trial.rule.budget
     points = [(step, value) for step, value in trial.curve.items() if step <= budget]
+    if trial.state == "diverged" and points and points[-1][0] < budget:
+        points += [(points[-1][0], trial.chance), (budget, trial.chance)]
     if not points or points[0][0] != 0 or points[-1][0] != budget:
         return None
     pairs = itertools.pairwise(points)

@@ -133,8 +133,8 @@ def caveats(grid: Grid) -> list[str]:
     diverged = [trial.name for trial in grid.trials if trial.state == "diverged"]
     if diverged:
         lines.append(
-            f"Diverged, counted as not having reached the target and as keeping nothing of the "
-            f"baseline's accuracy: {', '.join(diverged)}."
+            f"Diverged, counted as not having reached the target and, where that was before the "
+            f"budget, as keeping nothing of the baseline's accuracy: {', '.join(diverged)}."
         )
     disagree = [t.name for t in grid.trials if t.ended and not _agrees(t)]
     if disagree:

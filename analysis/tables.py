@@ -12,7 +12,7 @@ from fedtune.analysis import numbers
 from fedtune.analysis.curves import size
 from fedtune.analysis.figures import labels
 from fedtune.analysis.grid import Cell, Grid
-from fedtune.analysis.quantities import ACCURACY
+from fedtune.analysis.quantities import ACCURACY, RETENTION
 from fedtune.analysis.samples import Sample, difference, paired
 from fedtune.analysis.tracked import TrackedTrial
 
@@ -166,7 +166,7 @@ def tenths(value: float) -> str:
 
 def _cell_row(grid: Grid, cell: Cell) -> list[Value]:
     accuracy, less = cell.sample(ACCURACY), lost(grid, cell)
-    seen, kept = list(accuracy.values.values()), cell.retentions.values()
+    seen, kept = list(accuracy.values.values()), cell.sample(RETENTION).values.values()
     peaks = cell.values(lambda trial: trial.peak_memory_mb).values()
     federated = less.values and cell.clients > 1
     return [

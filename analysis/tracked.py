@@ -100,6 +100,11 @@ class TrackedTrial:
         return int(self.facts["data/test_examples"])
 
     @property
+    def num_judged(self) -> int:
+        """The examples of the split whose accuracy decides whether the target is met."""
+        return int(self.facts[f"data/{self.rule.metric.partition('/')[0]}_examples"])
+
+    @property
     def steps_per_round(self) -> int:
         """Sequential steps of a round: those of the largest client."""
         return int(self.facts["steps/per_round"])
@@ -230,14 +235,13 @@ def named_apart(
 
 def judged(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:
     """The trials with their summaries, read from the rounds by the rules of the trials' own end."""
-    chances = {t.tags["fedtune.dataset_hash"]: t.facts.get("summary/chance") for t in trials}
-    chances |= {
+    chances = {
         t.tags["fedtune.dataset_hash"]: t.chance for t in trials if "summary/chance" in t.facts
     }
     known = []
     for trial in trials:
         facts = dict(trial.facts) | {"summary/clients": trial.clients}
-        chance = chances[trial.tags["fedtune.dataset_hash"]]
+        chance = chances.get(trial.tags["fedtune.dataset_hash"])
         if chance is None and "data/num_classes" in facts:  # no sibling has ended yet
             chance = 1 / facts["data/num_classes"]
         known.append(replace(trial, facts=facts | {"summary/chance": chance or 0.0}))

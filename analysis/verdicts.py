@@ -45,7 +45,8 @@ RULE = (
     "intervals cover test examples as well as seeds; else the noise is binomial and intervals "
     "cover seeds alone. What does not meet this is inconclusive. A claim whose "
     "models, data sets or numbers of clients are not all there is not run, unless a part that is "
-    "there already contradicts it. A target that was not met within the cap counts as later than "
+    "there already contradicts it; so is what rests on a target or on retention where no baseline "
+    "is clearly above chance. A target that was not met within the cap counts as later than "
     "any round, and is never averaged."
 )
 

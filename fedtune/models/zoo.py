@@ -68,7 +68,7 @@ def find_model(name: str) -> ModelSource:
     """
     directory = _local_directory(name) or _from_hub(name)
     _check_directory(name, directory)
-    return ModelSource(name, directory, _card_learning_rate(directory))
+    return ModelSource(name, directory, card_learning_rate(directory))
 
 
 def availability(name: str) -> str:
@@ -172,7 +172,7 @@ def _check_directory(name: str, directory: Path) -> None:
         raise BadInput.of("model", name, f"{directory}/config.json is not valid JSON") from None
 
 
-def _card_learning_rate(directory: Path) -> float:
+def card_learning_rate(directory: Path) -> float:
     """The card's rate for plain SGD (its front matter, ``fedtune: {learning_rate: …}``)."""
     import yaml
 

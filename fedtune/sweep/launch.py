@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtune.sweep.plan import Plan
-from fedtune.trial.folder import TrialFolder
+from fedtune.trial.folder import DamagedFolder, TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.results import Result, baseline_result, read_result
 from fedtune.trial.simulation import HANDOVER_S
@@ -64,11 +64,8 @@ class Launch:
                 if self.todo:
                     with self.progress:
                         runner(self)
-            except BaseException:
-                for trial in self.todo:
-                    if not self._ended(trial):
-                        self._track(trial, "KILLED")
-                self._flush()
+            except BaseException:  # Ctrl-C, and SystemExit, which Ray makes of a SIGTERM
+                self._abandon()
                 raise
             return self._complete()
 
@@ -140,6 +137,14 @@ class Launch:
     def _track(self, trial: Trial, status: str) -> None:
         if self.writer:
             self.writer.update(trial.trial_id, status)
+
+    def _abandon(self) -> None:
+        """Track that the trials that have not come to an end do not go on."""
+        for trial in self.todo:
+            with suppress(DamagedFolder):  # it would hide what ended the launch
+                if trial.trial_id not in self.failed and not self._ended(trial):
+                    self._track(trial, "KILLED")
+        self._flush()
 
     def _complete(self) -> Report:
         waiting: dict[str, str] = {}

@@ -20,7 +20,7 @@ from fedtune.config import (
     settings_without_effect,
 )
 from fedtune.data.catalog import resolve
-from fedtune.models.zoo import PAPER_LEARNING_RATE, find_model
+from fedtune.models.zoo import PAPER_LEARNING_RATE, card_learning_rate, find_model
 from fedtune.sweep.estimate import work
 from fedtune.sweep.sweepfile import SweepSpec
 from fedtune.tracking import names
@@ -215,7 +215,7 @@ def _cannot_learn(trial: Trial) -> list[str]:
     config = trial.config
     if config.client_optimizer != "sgd":
         return []
-    recipe = find_model(config.model).learning_rate
+    recipe = card_learning_rate(Path(trial.model_dir))  # the name may be that of another machine
     steps = data_facts(trial)["steps/per_round"] * trial.stop_rule.last
     needed = recipe * _RECIPE_STEPS[recipe != PAPER_LEARNING_RATE]
     total = float(config.learning_rate) * steps / (1 - config.momentum)

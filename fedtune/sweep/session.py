@@ -43,7 +43,8 @@ class Options:
 def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     """Plan, run and close a sweep; the exit code. Raises BadInput before anything has started.
 
-    A KeyboardInterrupt goes through, with everything that is complete kept.
+    Whatever interrupts it goes through, with everything complete kept and the sweep's run in
+    MLflow closed.
     """
     store, uri = check_store(options.store), resolve_uri(options.tracking_uri)
     plan = make_plan(spec, store, progress=console.is_terminal)
@@ -61,8 +62,8 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     try:
         report = _run(launch, options, console)
         print_closing(plan, report, console)
-    except KeyboardInterrupt:
-        _conclude(writer, "KILLED", console)
+    except BaseException as ended:  # Ctrl-C, and SystemExit, which Ray makes of a SIGTERM
+        _conclude(writer, "FAILED" if isinstance(ended, Exception) else "KILLED", console)
         raise
     header, body = closing.rows(plan, report)
     said = closing.sentence(plan, report)

@@ -91,9 +91,13 @@ def accuracy_at(records: Sequence[Record], round_num: int, metric: str) -> float
     return next((r.get(metric) for r in records if r["round"] == round_num), None)
 
 
+#: "At chance" is within this many binomial standard errors of it.
+CHANCE_ERRORS = 3
+
+
 def clearly_above_chance(accuracy: float, chance: float, num_examples: int) -> bool:
-    """Is ``accuracy`` above ``chance`` by more than three binomial standard errors?"""
-    return accuracy > chance + 3 * math.sqrt(chance * (1 - chance) / num_examples)
+    """Is ``accuracy`` above ``chance`` by more than CHANCE_ERRORS binomial standard errors?"""
+    return accuracy > chance + CHANCE_ERRORS * math.sqrt(chance * (1 - chance) / num_examples)
 
 
 @dataclass(frozen=True)

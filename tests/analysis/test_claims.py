@@ -20,12 +20,14 @@ from synthetic import (
 
 from fedtune.analysis import numbers
 from fedtune.analysis.claims import STATEMENTS, Claim
-from fedtune.analysis.evidence import stretch_at_chance
-from fedtune.analysis.grid import Grid, role_of
+from fedtune.analysis.evidence import needs_more, stretch_at_chance
+from fedtune.analysis.grid import Grid, Series, role_of
 from fedtune.analysis.judging import as_data, judge
 from fedtune.analysis.planned import Planned
 from fedtune.analysis.quantities import area
 from fedtune.analysis.samples import Sample
+from fedtune.analysis.tables import per_cell
+from fedtune.analysis.tracked import TrackedTrial
 from fedtune.analysis.verdicts import all_of, decide, decide_truths, most_of
 from fedtune.trial.identity import Trial
 
@@ -207,18 +209,57 @@ def test_a_planned_number_of_clients_that_has_not_begun_leaves_trends_open() -> 
 
 
 def test_a_trial_that_diverged_keeps_nothing() -> None:
-    trials = whole_grid(("mini-bert", "mini-albert"), ("imdb",), seeds=range(3))
+    trials = whole_grid(("mini-bert", "mini-albert"), ("yelp",), seeds=range(3))
     wrecked = [
         replace(r, records=r.records[:3], diverged={"round": 3, "client_id": 0}, summary=None)
         if (r.trial.config.clients, r.trial.config.seed) == (32, 1)
         else r
         for r in run_all(trials, paper_like)
     ]
+    grid = in_memory(wrecked)
 
-    (claim,) = (c for c in judge(in_memory(wrecked)) if c.statement.number == "C10")
+    found = judged(grid)
 
-    assert claim.verdict == "inconclusive"
-    assert claim.parts[0].per_seed == pytest.approx({0: 0.6, 1: 0.0, 2: 0.6}, abs=1e-3)
+    assert found["C10"].verdict == "inconclusive"
+    assert found["C10"].parts[0].per_seed == pytest.approx({0: 0.6, 1: 0.0, 2: 0.6}, abs=1e-3)
+    cell = grid.cell(Series("mini-bert", "yelp"), 32)
+    areas = {seed: area(trial) for seed, trial in cell.trials.items()}
+    start, before = (cell.trials[1].curve[at] for at in (0, 2))
+    at_chance_from_2_on = 2 * (start + before) / 2 / 10 + 8 * 0.2 / 10
+    assert areas[1] == pytest.approx(at_chance_from_2_on, abs=0.03)
+    assert set(found["C9"].parts[0].per_seed) == {0, 1, 2}
+    table = per_cell(grid)
+    (row,) = (row for row in table.rows if row[:3] == ["mini-bert", "yelp", 32])
+    assert row[table.header.index("retention")] == pytest.approx(0.4, abs=1e-3)
+
+
+def test_who_never_learned_does_not_fall_to_chance() -> None:
+    found = judged(in_memory(run_all(whole_grid(seeds=range(2)), lambda trial, _: 0.0)))
+
+    assert found["C3"].verdict == "inconclusive"
+    assert all(truth is None for part in found["C3"].parts for truth in part.per_seed.values())
+
+
+def test_rounds_to_a_validation_accuracy_are_as_sure_as_its_split_is_large() -> None:
+    accuracies = [0.5, 0.80, 0.83, 0.86, 0.90]
+
+    def needs(num_validation: int) -> bool | None:
+        def of(clients: int, late: int) -> TrackedTrial:
+            (trial,) = in_memory(
+                run_all([make_trial("mini-bert", "imdb", clients)], lambda *_: 0.5)
+            ).trials
+            records = [
+                {"round": at + late, "validation/accuracy": accuracy}
+                for at, accuracy in enumerate(accuracies)
+            ]
+            facts = trial.facts | {"data/validation_examples": num_validation}
+            rule = replace(trial.rule, metric="validation/accuracy")
+            return replace(trial, records=records, facts=facts, rule=rule)
+
+        return needs_more((of(2, late=1), 0.82), (of(1, late=0), 0.82), alone=True)
+
+    assert needs(25_000) is True
+    assert needs(200) is None
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,15 @@ import os
 import shlex
 import signal
 import socket
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from rich.console import Console
 from support import (
     LASTING,
+    LEARNS,
     Started,
     assert_whole,
     call,
@@ -23,8 +26,13 @@ from support import (
     sweep_run,
     toy_run,
     trial_configs,
+    trial_runs,
     wait_for,
 )
+
+from fedtune.sweep.launch import Launch
+from fedtune.sweep.session import Options, run_sweep
+from fedtune.sweep.sweepfile import SweepSpec
 
 
 def wait_for_rounds(launch: Started, store: Path, clients: int) -> str:
@@ -99,3 +107,33 @@ def test_a_launch_that_was_killed_and_interrupted_ends_like_any_other(
     assert logs(store) == logs(uninterrupted)
     assert_whole(client, "bert-toy", store)
     assert sweep_run(client, "bert-toy").info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("where", [["--no-ray"], pytest.param([], marks=pytest.mark.slow)])
+def test_a_launch_that_is_terminated_closes_what_is_open_in_mlflow(
+    where: list[str], bert: str, tmp_path: Path
+) -> None:
+    client = MlflowClient(new_database(tmp_path))
+    launch = start(*toy_run(bert, "1,4", **LASTING), *where, folder=tmp_path)
+    wait_for_rounds(launch, tmp_path / "trials", 1)
+    os.kill(launch.pid, signal.SIGTERM)
+    done = launch.finish()
+    assert done.code not in (0, -signal.SIGTERM), done.everything
+    assert sweep_run(client, "bert-toy").info.status == "KILLED"
+    assert {run.info.status for run in trial_runs(client, "bert-toy").values()} == {"KILLED"}
+
+
+def test_an_error_of_our_own_leaves_no_sweep_running(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = new_database(tmp_path)
+
+    def breaks(*_: object) -> None:
+        raise RuntimeError("not a trial's failure")
+
+    spec = SweepSpec("broken", {"model": [bert], "dataset": ["toy"], "clients": [2]}, LEARNS)
+    options = Options(tmp_path / "trials", uri, use_ray=False)
+    monkeypatch.setattr(Launch, "ended", breaks)
+    with pytest.raises(RuntimeError, match="not a trial's failure"):
+        run_sweep(spec, options, Console(file=StringIO()))
+    assert sweep_run(MlflowClient(uri), "broken").info.status == "FAILED"
