@@ -225,16 +225,23 @@ def kind_of(trial: Trial) -> Kind:
     """What decides the speed of ``trial``, so that trials that have it in common share a rate."""
     config = trial.config
     return (
-        *(trial.model_hash, trial.dataset_hash, config.batch_size, config.threads),
+        *(trial.model_hash, trial.dataset_hash, largest_step(trial), config.threads),
         *(config.precision, config.device, config.attention_mask, config.client_optimizer),
     )
+
+
+def largest_step(trial: Trial) -> int:
+    """The texts of a local step: a batch, or all of the largest client's where it has fewer."""
+    config, num_texts = trial.config, int(data_facts(trial)["data/train_examples"])
+    return min(config.batch_size, math.ceil(num_texts / config.clients))
 
 
 def _measure(trial: Trial) -> Rates:
     # At a rate that moves nothing: a trial that diverges does so when it runs, and is a result.
     still = trial.config.replace(learning_rate=1e-12, weight_decay=0.0)
     federation = Federation(replace(trial, config=still))
-    rates = Rates(*federation.measure(_CALIBRATION_STEPS), federation.flat.num_parameters)
+    measured = federation.measure(_CALIBRATION_STEPS, largest_step(trial))
+    rates = Rates(*measured, federation.flat.num_parameters)
     if str(trial.config.device).startswith("cuda"):
         import torch
 

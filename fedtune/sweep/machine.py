@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,10 @@ MOST_SHARERS = 16
 #: Memory is asked for in steps of so many bytes. Ray gives a worker, with all that it has imported,
 #: to another trial only where the two ask for exactly the same.
 MEMORY_STEP = 0.5e9
+
+#: Ray sets 30 % of the memory aside for objects that tasks share. Trials share none, so most of it
+#: is for them; Ray takes no less than 75 MB.
+OBJECT_STORE_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -37,21 +41,22 @@ class Machine:
         return self.gpus[int(index) : int(index) + 1] if index else self.gpus
 
 
-def this_machine() -> Machine:
-    """What there is here and now."""
+def this_machine(*, with_ray: bool) -> Machine:
+    """What there is here and now, for trials that Ray runs or that run in this process."""
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     gpus = (float(torch.cuda.mem_get_info(number)[0]) for number in range(count))
-    return Machine(available_cores(), free_memory(), tuple(gpus))
+    memory = free_memory() - (OBJECT_STORE_BYTES if with_ray else 0)
+    return Machine(available_cores(), memory, tuple(gpus))
 
 
 def free_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> float:
-    """Bytes of memory that programs could still take, within the limit of a container.
+    """Bytes of memory that programs could still take, within the limit of a container or a job.
 
     Where the system does not say what is free (macOS), all that is built in.
     """
-    return min(_free_on_machine(proc), _free_in_container(cgroup))
+    return min(_free_on_machine(proc), *map(_free_in_group, _groups(proc, cgroup)))
 
 
 def _free_on_machine(proc: Path) -> float:
@@ -62,17 +67,38 @@ def _free_on_machine(proc: Path) -> float:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
-def _free_in_container(cgroup: Path) -> float:
-    for limit, usage, cache in (
-        ("memory.max", "memory.current", "inactive_file"),  # version 2
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
-    ):
+#: Where a control group tells its limit, what it uses, and what of that are files that were read,
+#: by version; such files count as used, and make way for programs.
+_GROUP_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+def _groups(proc: Path, cgroup: Path) -> Iterator[Path]:
+    """The folders of the control groups that limit this process's memory, from its own outwards.
+
+    A scheduler limits a job in a group of its own. Inside a container its group is the root.
+    """
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in ["0::/", "0:memory:/", *lines]:  # see cgroups(7): number:controllers:path
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            root = cgroup / controllers
+            own = root / path.lstrip("/")
+            yield from (own, *(each for each in own.parents if each.is_relative_to(root)))
+
+
+def _free_in_group(folder: Path) -> float:
+    for limit, usage, cache in _GROUP_FILES:
         try:
-            most, used = (int((cgroup / name).read_text()) for name in (limit, usage))
-            lines = (cgroup / limit).with_name("memory.stat").read_text().splitlines()
+            most, used = (int((folder / name).read_text()) for name in (limit, usage))
+            lines = (folder / "memory.stat").read_text().splitlines()
         except (OSError, ValueError):  # not this version, or "max": no limit
             continue
-        # Files that were read count as used, and make way for programs.
         return most - used + int(dict(line.split() for line in lines).get(cache, 0))
     return math.inf
 

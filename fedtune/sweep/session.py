@@ -82,9 +82,11 @@ def _run(launch: Launch, options: Options, console: Console) -> Report:
         console.print("Every trial has all its rounds already; nothing to run.")
         return launch.run(run_here)
     if not options.use_ray:
-        _print_expectation(Forecast.of(launch, this_machine(), parallel=False), console)
+        _print_expectation(
+            Forecast.of(launch, this_machine(with_ray=False), parallel=False), console
+        )
         return launch.run(run_here)
-    here = this_machine() if options.address is None else None
+    here = this_machine(with_ray=True) if options.address is None else None
     if here:
         check_fits(launch.todo, here)
     console.print("Starting Ray …")
@@ -115,7 +117,7 @@ def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
     if options.address is None:
         _check_threads(plan)
     print_plan(plan, spec, console)
-    here = this_machine() if options.address is None else None
+    here = this_machine(with_ray=options.use_ray) if options.address is None else None
     launch = Launch(plan, store, Silent(), None)
     forecast = Forecast.of(launch, here, parallel=options.use_ray)
     console.print(forecast.table())

@@ -29,7 +29,7 @@ from ray import tune  # noqa: E402
 from fedtune.config import BadInput, Fault  # noqa: E402
 from fedtune.sweep.estimate import need  # noqa: E402
 from fedtune.sweep.launch import Launch  # noqa: E402
-from fedtune.sweep.machine import Machine, request, too_large  # noqa: E402
+from fedtune.sweep.machine import OBJECT_STORE_BYTES, Machine, request, too_large  # noqa: E402
 from fedtune.sweep.searcher import BaselineFirstSearcher  # noqa: E402
 from fedtune.sweep.trainable import DIVERGED, FAILED, TRIAL_ID, launch_trainable  # noqa: E402
 from fedtune.trial.folder import TrialFolder  # noqa: E402
@@ -37,10 +37,6 @@ from fedtune.trial.identity import Trial  # noqa: E402
 
 #: How often a trial whose worker died is started again. It goes on after its last committed round.
 WORKER_RETRIES = 2
-
-#: Ray sets 30 % of the memory aside for objects that tasks share. Trials share none, so most of it
-#: is for them; Ray takes no less than 75 MB.
-_OBJECT_STORE_BYTES = 200_000_000
 
 
 class LaunchCallback(tune.Callback):
@@ -96,9 +92,9 @@ def ray_cluster(address: str | None, here: Machine | None) -> Iterator[Machine |
         settings = {
             "num_cpus": here.cores,
             # What was free when the launch was planned: Ray would look while the forecast computes.
-            "_memory": int(here.memory) - _OBJECT_STORE_BYTES,
+            "_memory": int(here.memory),
             "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE_BYTES,
+            "object_store_memory": OBJECT_STORE_BYTES,
             "resources": {f"cuda:{number}": 1.0 for number in range(len(here.gpus))},
         }
     try:

@@ -150,17 +150,17 @@ class Federation:
         if digest(self.server) != params_digest:
             raise ValueError(f"{directory} does not hold the model of the last logged round")
 
-    def measure(self, num_batches: int) -> tuple[float, float]:
-        """Examples a second in training and in evaluation, from ``num_batches`` batches of each.
+    def measure(self, num_batches: int, size: int) -> tuple[float, float]:
+        """Examples a second in training and in evaluation, from ``num_batches`` times ``size``.
 
         Leaves the server as it is. One batch of each is not counted: the first is always slower.
         """
-        data, size = self.splits["train"], self.recipe.batch_size
+        data = self.splits["train"]
         spread = torch.linspace(0, len(data) - 1, size * num_batches).long()
         first, rest = spread[:: max(num_batches, 1)], spread
         with self._settings():
             self.flat.values.copy_(self.server)
-            once = replace(self.recipe, local_epochs=1, drop_last=False)
+            once = replace(self.recipe, local_epochs=1, drop_last=False, batch_size=size)
             train_client(self.flat, data, first, once, 0, 0)
             start = time.perf_counter()
             train_client(self.flat, data, rest, once, 0, 0)

@@ -112,11 +112,30 @@ def test_memory_is_that_of_parameters_activations_and_a_process(plan: Plan) -> N
     vector = 4 * num_parameters(trial.model_dir)
     adamw = need(with_settings(trial, client_optimizer="adamw")).memory
     assert adamw - here == pytest.approx(1.25 * 2 * vector)
-    assert need(with_settings(trial, batch_size=16, max_length=32)).memory >= here
     assert need(with_settings(trial, clients=200)).memory == here
     on_gpu = need(with_settings(trial, device="cuda"))
     assert on_gpu.gpu_memory > 0
     assert on_gpu.memory > 0
+
+
+def test_a_larger_batch_of_a_deep_model_takes_more_memory(plan: Plan, tmp_path: Path) -> None:
+    config = json.loads(Path(plan.trials[0].model_dir, "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 500}))
+    deep = replace(plan.trials[0], model_dir=str(tmp_path))
+
+    def activations(batch_size: int) -> float:
+        held = need(with_settings(deep, batch_size=batch_size)).memory
+        return held - need(with_settings(plan.trials[0], batch_size=1)).memory
+
+    assert 1.5 < activations(64) / activations(32) < 2
+
+
+def test_clients_with_few_texts_have_a_speed_of_their_own(plan: Plan) -> None:
+    few = with_settings(plan.trials[0], clients=64)  # of 256 texts, and a batch is 8
+    rates = estimate.calibrate([plan.trials[0], few])
+
+    assert len(rates) == 2
+    assert len({kind_of(with_settings(few, clients=k)) for k in (1, 8, 32)}) == 1
 
 
 def test_trials_are_told_apart_by_what_the_store_has(

@@ -75,13 +75,12 @@ def test_shares_as_ray_counts_them_fit_together_and_no_more_do(number: int) -> N
     assert number * counted <= 1 < (number + 1) * counted
 
 
-@pytest.mark.parametrize("sizes", [(3, 5, 7), (12, 1, 1), (9, 9, 4), (24,), (2, 3, 4, 6)])
-def test_trials_of_different_sizes_whose_shares_fit_fit_into_the_memory(
+@pytest.mark.parametrize("sizes", [(9, 9, 9), (13, 7, 5), (24, 1), (3, 5, 7, 11), (2,) * 13])
+def test_trials_of_different_sizes_that_do_not_fit_have_shares_that_do_not(
     sizes: Sequence[float],
 ) -> None:
-    shares = [gpu_share(size * GB, 24 * GB) for size in sizes]
-    if sum(shares) <= 1:
-        assert sum(sizes) <= 24 * 1.001
+    assert sum(sizes) > 24
+    assert sum(gpu_share(size * GB, 24 * GB) for size in sizes) > 1
 
 
 def test_memory_is_asked_for_in_steps_so_that_trials_alike_share_workers(plan: Plan) -> None:
@@ -142,10 +141,17 @@ def test_a_trial_that_does_not_fit_a_gpu_is_refused(large: Trial) -> None:
 
 
 def test_this_machine_has_its_cores_and_some_free_memory() -> None:
-    found = this_machine()
+    found = this_machine(with_ray=False)
 
     assert found.cores == available_cores()
     assert 1e8 < found.memory < 1e14
+
+
+def test_what_ray_keeps_for_itself_is_not_there_for_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "free_memory", lambda: 4.1 * GB)
+
+    assert this_machine(with_ray=False).memory == 4.1 * GB
+    assert this_machine(with_ray=True).memory == pytest.approx(3.9 * GB)
 
 
 @pytest.fixture
@@ -180,3 +186,25 @@ def test_free_memory_is_within_the_limit_of_a_container(
     if version == 2:
         (folder / limit).write_text("max\n")
         assert free_memory(proc, tmp_path / "cgroup") == 8_000_000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("controllers", "limit", "usage"),
+    [
+        ("", "memory.max", "memory.current"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ],
+)
+def test_free_memory_is_within_the_limit_of_a_job(
+    controllers: str, limit: str, usage: str, proc: Path, tmp_path: Path
+) -> None:
+    """A scheduler's: the process is in a group below the one that has the limit."""
+    (proc / "self").mkdir()
+    (proc / "self" / "cgroup").write_text(f"7:pids:/x\n4:{controllers}:/slurm/job_7/step_0\n")
+    job = tmp_path / "cgroup" / controllers / "slurm" / "job_7"
+    (job / "step_0").mkdir(parents=True)
+    (job / limit).write_text("2000000000\n")
+    (job / usage).write_text("500000000\n")
+    (job / "memory.stat").write_text("anon 1\n")
+
+    assert free_memory(proc, tmp_path / "cgroup") == 1.5 * GB
