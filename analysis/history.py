@@ -12,7 +12,8 @@ from mlflow.entities import Run
 from fedtune.analysis.planned import read_planned
 from fedtune.analysis.predictions import with_predictions
 from fedtune.analysis.tracked import Sweep, TrackedTrial, current, judged, named_apart
-from fedtune.config import UNHASHED, BadInput, TrialConfig, did_you_mean
+from fedtune.config import UNHASHED, TrialConfig, did_you_mean
+from fedtune.errors import BadInput
 from fedtune.tracking import names
 from fedtune.trial.stopping import StopRule
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from fedtune.analysis.grid import Grid
 from fedtune.analysis.history import load_sweep
 from fedtune.analysis.judging import as_data, judge
 from fedtune.analysis.tracked import Sweep
-from fedtune.config import BadInput
+from fedtune.errors import check_writable, first_line
 from fedtune.tracking.projection import resolve_uri
 
 #: The folder of artifacts of the sweep's run.
@@ -43,12 +42,12 @@ def print_report(sweep: str | None, out: Path, uri: str | None, console: Console
     BadInput for an unknown sweep or a folder that cannot be written to, before anything is made.
     """
     out = out.expanduser()
-    _check_out(out)
+    check_writable("out", out)
     address = resolve_uri(uri)
     try:
         found = load_sweep(address, sweep)
     except (MlflowException, OSError) as error:
-        _problem(console, f"MLflow at {address} cannot be read ({_first_line(error)})")
+        _problem(console, f"MLflow at {address} cannot be read ({first_line(error)})")
         return 1
     with tempfile.TemporaryDirectory() as private:
         made = Path(private, "report")  # of the usual mode, unlike a temporary folder
@@ -57,9 +56,9 @@ def print_report(sweep: str | None, out: Path, uri: str | None, console: Console
         _tell(content, out, console)
         try:
             MlflowClient(address).log_artifacts(found.run_id, str(made), ARTIFACTS)
-        except (MlflowException, OSError) as error:
+        except Exception as error:  # whatever the store of artifacts raises
             _problem(
-                console, f"MLflow did not take the report ({_first_line(error)}); it is in {out}"
+                console, f"MLflow did not take the report ({first_line(error)}); it is in {out}"
             )
             return 1
     return 0
@@ -145,18 +144,6 @@ def _tell(content: page.Content, out: Path, console: Console) -> None:
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     console.print(f"Claims: {told or 'none'}", highlight=False)
     console.print(f"{out / 'index.html'}", soft_wrap=True, highlight=False)
-
-
-def _check_out(out: Path) -> None:
-    """Raise BadInput where no folder ``out`` can be made or written to."""
-    place = out.absolute()
-    nearest = next(path for path in (place, *place.parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise BadInput.of("out", str(out), f"{nearest} is no folder that can be written to")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]
 
 
 def _problem(console: Console, text: str) -> None:

@@ -35,7 +35,8 @@ import torch
 from benchmarks.environments import LeftOut, python_of
 from benchmarks.turns import Player, Running, take_turns
 from benchmarks.workload import measured_on, model_of
-from fedtune.config import BadInput, TrialConfig
+from fedtune.config import TrialConfig
+from fedtune.errors import BadInput
 from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import available_cores, has_bf16, open_examples, prepare
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from fedtune.config import BadInput
+from fedtune.errors import BadInput
 from fedtune.sweep.plan import Plan, load_plan, plan_path
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial

@@ -11,7 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedtune.config import BadInput, TrialConfig
+    from fedtune.config import TrialConfig
+    from fedtune.errors import BadInput
     from fedtune.sweep.callback import MlflowCallback
     from fedtune.sweep.searcher import BaselineFirstSearcher
     from fedtune.sweep.trainable import trainable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BadInput": "fedtune.config",
+    "BadInput": "fedtune.errors",
     "TrialConfig": "fedtune.config",
     "simulate": "fedtune.trial.simulation",
     "trainable": "fedtune.sweep.trainable",

@@ -17,16 +17,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fedtune import __version__
-from fedtune.config import (
-    FIELDS,
-    UNHASHED,
-    BadInput,
-    Fault,
-    Refusal,
-    TrialConfig,
-    allowed,
-    parse_text,
-)
+from fedtune.config import FIELDS, UNHASHED, TrialConfig, allowed, parse_text
+from fedtune.errors import BadInput, Fault, Refusal
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,9 +11,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from fedtune.errors import BadInput, Fault
 
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=0)]
@@ -24,38 +26,6 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(min_length=1)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
-
-
-class Fault(NamedTuple):
-    """One thing wrong with the input: the field, its value, and what is allowed instead."""
-
-    field: str
-    value: object
-    message: str
-
-    def __str__(self) -> str:
-        shown = "" if self.value is None else f"={self.value!r}"
-        return f"{self.field}{shown}: {self.message}"
-
-
-class Refusal(Exception):
-    """Something fedtune will not do, said in lines that a user can act on (exit code 2)."""
-
-
-class BadInput(Refusal, ValueError):
-    """Input that cannot be used, as a list of faults, a line each. Raised before any start."""
-
-    def __init__(self, faults: Iterable[Fault]):
-        self.faults = tuple(faults)
-        super().__init__("\n".join(map(str, self.faults)))
-
-    def __reduce__(self) -> tuple[type[BadInput], tuple[tuple[Fault, ...]]]:
-        return type(self), (self.faults,)  # it crosses process borders (Ray), so it must unpickle
-
-    @classmethod
-    def of(cls, field: str, value: object, message: str) -> BadInput:
-        """A single fault."""
-        return cls([Fault(field, value, message)])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fedtune.config import BadInput
+from fedtune.errors import BadInput
 from fedtune.experiments import calibration
 
 

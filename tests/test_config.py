@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from fedtune.config import (
     FIELDS,
     UNHASHED,
-    BadInput,
     TrialConfig,
     allowed,
     check_value,
@@ -22,6 +21,7 @@ from fedtune.config import (
     parse_text,
     settings_without_effect,
 )
+from fedtune.errors import BadInput
 
 BASE: dict[str, Any] = {"model": "m", "dataset": "d", "clients": 4}
 

@@ -11,7 +11,7 @@ import importlib.util
 import random
 from pathlib import Path
 
-from fedtune.config import BadInput
+from fedtune.errors import BadInput
 
 TOPICS = ("business", "entertainment", "politics", "sports", "tech")
 TEST_FRACTION = 0.2

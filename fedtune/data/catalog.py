@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from fedtune.config import BadInput, did_you_mean
+from fedtune.config import did_you_mean
+from fedtune.errors import BadInput
 
 DEFAULT_BUDGET_ROUNDS = 20
 TOKENS_FILE = "tokens.json"  # what marks a folder as tokens that were made by fedtune

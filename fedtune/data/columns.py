@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedtune.config import BadInput, Fault, did_you_mean
+from fedtune.config import did_you_mean
+from fedtune.errors import BadInput, Fault
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtune.config import BadInput
 from fedtune.data import bbc_news, toy
 from fedtune.data.catalog import (
     TOKENS_FILE,
@@ -23,6 +22,7 @@ from fedtune.data.catalog import (
     unreachable,
 )
 from fedtune.data.columns import find_columns, missing_texts, read_labels
+from fedtune.errors import BadInput
 from fedtune.hub import go_offline_if_unreachable
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from fedtune.config import BadInput, Fault
 from fedtune.data.columns import name_some
 from fedtune.data.token_files import Split, Tokens
+from fedtune.errors import BadInput, Fault
 from fedtune.randomness import derive_seed
 
 Amount = int | Literal["all"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fedtune.config import BadInput
 from fedtune.data.catalog import TOKENS_FILE
+from fedtune.errors import BadInput
 
 FORMAT = 1  # raised whenever the same texts would give other files
 _ARRAYS = {"token_ids": np.int32, "offsets": np.int64, "labels": np.int64}

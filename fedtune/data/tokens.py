@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedtune.config import BadInput
 from fedtune.data.catalog import TOKENS_FILE, resolve
 from fedtune.data.token_files import FILES, FORMAT, open_tokens
 from fedtune.data.tokenizer import BATCH, encode, load_tokenizer, progress_bar, tokenizer_hash
+from fedtune.errors import BadInput
 
 if TYPE_CHECKING:
     from fedtune.data.sources import Texts

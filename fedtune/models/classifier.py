@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedtune.config import BadInput
+from fedtune.errors import BadInput, first_line
 from fedtune.randomness import derive_seed
 
 
@@ -46,11 +46,11 @@ def load_classifier(directory: Path, *, label_names: Sequence[str], seed: int) -
                 output_loading_info=True,
             )
     except ValueError as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise BadInput.of("model", str(directory), f"is no sequence classifier: {reason}") from None
+        why = f"is no sequence classifier: {first_line(error)[:200]}"
+        raise BadInput.of("model", str(directory), why) from None
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise BadInput.of("model", str(directory), f"cannot be loaded: {reason}") from None
+        why = f"cannot be loaded: {first_line(error)[:200]}"
+        raise BadInput.of("model", str(directory), why) from None
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise BadInput.of("model", str(directory), f"{name} has values that are not finite")

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from fedtune.config import BadInput, did_you_mean
+from fedtune.config import did_you_mean
+from fedtune.errors import BadInput
 
 PAPER_LEARNING_RATE = 2.0e-5
 

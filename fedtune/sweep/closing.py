@@ -104,7 +104,15 @@ def as_csv(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return text.getvalue()
 
 
-def sentence(plan: Plan, report: Report) -> str:
+def as_artifacts(plan: Plan, report: Report) -> tuple[str, str]:
+    """What MLflow gets: the table and the sentence as Markdown, the table as CSV."""
+    header, body = rows(plan, report)
+    said = sentence(report)
+    note = as_markdown(header, body) + (f"\n\n{said}" if said else "")
+    return note, as_csv(header, body)
+
+
+def sentence(report: Report) -> str:
     """What the comparison with the most clients shows, in words."""
     federated = [r for r in report.results if r.trial.config.clients > 1 and r.summary]
     if not federated:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedtune.config import BadInput, Fault
+from fedtune.errors import BadInput, Fault
 from fedtune.sweep.estimate import need
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import available_cores

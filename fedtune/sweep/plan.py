@@ -11,15 +11,9 @@ from typing import Any
 
 import yaml
 
-from fedtune.config import (
-    FIELDS,
-    BadInput,
-    Fault,
-    TrialConfig,
-    did_you_mean,
-    settings_without_effect,
-)
+from fedtune.config import FIELDS, TrialConfig, did_you_mean, settings_without_effect
 from fedtune.data.catalog import resolve
+from fedtune.errors import BadInput, Fault
 from fedtune.models.zoo import PAPER_LEARNING_RATE, card_learning_rate, find_model
 from fedtune.sweep.estimate import work
 from fedtune.sweep.sweepfile import SweepSpec

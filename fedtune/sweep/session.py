@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from fedtune.config import BadInput, Fault
+from fedtune.errors import BadInput, Fault, check_writable, first_line
 from fedtune.sweep import closing
 from fedtune.sweep.forecast import Forecast
 from fedtune.sweep.launch import Launch, Report
@@ -46,7 +45,8 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     Whatever interrupts it goes through, with everything complete kept and the sweep's run in
     MLflow closed.
     """
-    store, uri = check_store(options.store), resolve_uri(options.tracking_uri)
+    store, uri = options.store.expanduser().absolute(), resolve_uri(options.tracking_uri)
+    check_writable("store", store)
     plan = make_plan(spec, store, progress=console.is_terminal)
     if options.address is None:
         _check_threads(plan)
@@ -65,12 +65,9 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     except BaseException as ended:  # Ctrl-C, and SystemExit, which Ray makes of a SIGTERM
         _conclude(writer, "FAILED" if isinstance(ended, Exception) else "KILLED", console)
         raise
-    header, body = closing.rows(plan, report)
-    said = closing.sentence(plan, report)
-    markdown = closing.as_markdown(header, body) + (f"\n\n{said}" if said else "")
     status = "FAILED" if report.failed or report.waiting else "FINISHED"
     results = report.results if options.log_model else ()
-    table = (markdown, closing.as_csv(header, body))
+    table = closing.as_artifacts(plan, report)
     tracked = _conclude(writer, status, console, table, results, store)
     return report.exit_code or (0 if tracked else 1)
 
@@ -99,15 +96,6 @@ def _run(launch: Launch, options: Options, console: Console) -> Report:
             if forecast:
                 _print_expectation(forecast.result(), console)
             return launch.run(partial(run_with_ray, requests=requests, own=machine is not None))
-
-
-def check_store(store: Path) -> Path:
-    """The absolute path of the store; BadInput where nothing could be written to it."""
-    store = store.expanduser().absolute()
-    nearest = next(path for path in (store, *store.parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise BadInput.of("store", str(store), f"{nearest} is no folder that can be written to")
-    return store
 
 
 def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
@@ -178,7 +166,7 @@ def _print_expectation(forecast: Forecast, console: Console) -> None:
 def print_closing(plan: Plan, report: Report, console: Console) -> None:
     """The closing table, what it shows, and what went wrong."""
     console.print(closing.as_table(*closing.rows(plan, report)))
-    said = closing.sentence(plan, report)
+    said = closing.sentence(report)
     if said:
         console.print(escape(said), soft_wrap=True, highlight=False)
     by_id = plan.by_id()
@@ -204,8 +192,6 @@ def _conclude(
     projection = writer.projection
     if projection is None:
         return True  # nothing reached MLflow, and the report says so
-    from mlflow.exceptions import MlflowException
-
     from fedtune.tracking.model_logging import log_final_model
 
     try:
@@ -213,9 +199,9 @@ def _conclude(
             if result.ended:
                 log_final_model(projection, store, result)
         projection.close_sweep(status, *table)
-    except (MlflowException, OSError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        _problem(console, f"the sweep's run in MLflow is not complete ({reason}); `fedtune sync`")
+    except Exception as error:  # whatever a database, a network or a store of artifacts raises
+        why = first_line(error)
+        _problem(console, f"the sweep's run in MLflow is not complete ({why}); `fedtune sync`")
         return False
     how = f" (start it with `{ui_command(projection.uri)}`)" if _is_local(projection.uri) else ""
     console.print(f"\nSide by side in MLflow{how}:", highlight=False, soft_wrap=True)

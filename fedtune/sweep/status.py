@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
+from fedtune.errors import first_line
 from fedtune.sweep import closing
 from fedtune.sweep.launch import Report
 from fedtune.sweep.plan import Plan, load_plan, read_plan
+from fedtune.tracking.names import run_name
 from fedtune.tracking.projection import Projection, resolve_uri
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.results import read_result
@@ -27,41 +30,51 @@ def print_status(store: Path, sweep: str | None, console: Console) -> None:
 
 
 def sync_store(store: Path, sweep: str | None, uri: str | None, console: Console) -> int:
-    """Project one sweep of the store, or all, into MLflow; the exit code (1: MLflow refused)."""
+    """Project one sweep of the store, or all, into MLflow; the exit code (1: MLflow refused).
+
+    A trial that MLflow does not take whole does not keep the others from it.
+    """
     load_plan(store, sweep)  # says what is wrong where there is nothing to sync
     chosen = (
         [load_plan(store, sweep)]
         if sweep
         else [read_plan(path) for path in sorted((store / "sweeps").glob("*.yaml"))]
     )
-    from mlflow.exceptions import MlflowException
-
+    refused: list[str] = []
     try:
         for plan in chosen:
-            added = _sync(store, plan, resolve_uri(uri))
+            added = _sync(store, plan, resolve_uri(uri), refused)
             console.print(f"{plan.name}: {added} rounds added", highlight=False)
-    except (MlflowException, OSError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        console.print(f"[red]problem:[/] MLflow refused ({reason}); run `fedtune sync` again later")
-        return 1
-    return 0
+    except Exception as error:  # whatever a database, a network or a store of artifacts raises
+        refused.append(f"MLflow refused ({first_line(error)})")
+    for line in refused:
+        console.print(f"[red]problem:[/] {escape(line)}", soft_wrap=True, highlight=False)
+    if refused:
+        console.print("Run `fedtune sync` again when that is mended.")
+    return int(bool(refused))
 
 
-def _sync(store: Path, plan: Plan, uri: str) -> int:
+def _sync(store: Path, plan: Plan, uri: str, refused: list[str]) -> int:
+    """How many rounds were added; ``refused`` gets a line for each trial that is not in whole."""
+    from mlflow.exceptions import MlflowException
+
     projection = Projection(uri, plan.name, plan.axes, plan.tags(), inherit=False)
     projection.open_sweep()
     report, added = _report(store, plan), 0
     for result in report.results:
         if result.records:
-            added += projection.project(result, "FINISHED" if result.ended else "KILLED")
+            try:
+                added += projection.project(result, "FINISHED" if result.ended else "KILLED")
+            except MlflowException:
+                raise  # it will not take the others either
+            except Exception as error:  # what a store of artifacts raises is up to its library
+                name = run_name(result.trial, plan.axes)
+                refused.append(f"{name} is not in MLflow whole ({first_line(error)})")
         if result.trial.trial_id in report.failed:
             projection.set_outcome(result.trial, "failed")
         elif result.trial.trial_id in report.waiting:
             projection.set_outcome(result.trial, "waiting")
-    header, body = closing.rows(plan, report)
-    said = closing.sentence(plan, report)
-    table = closing.as_markdown(header, body) + (f"\n\n{said}" if said else "")
-    projection.close_sweep("FINISHED", table, closing.as_csv(header, body))
+    projection.close_sweep("FINISHED", *closing.as_artifacts(plan, report))
     return added
 
 

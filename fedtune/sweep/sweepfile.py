@@ -12,15 +12,8 @@ from typing import Any
 
 import yaml
 
-from fedtune.config import (
-    FIELDS,
-    BadInput,
-    Fault,
-    TrialConfig,
-    check_value,
-    did_you_mean,
-    find_faults,
-)
+from fedtune.config import FIELDS, TrialConfig, check_value, did_you_mean, find_faults
+from fedtune.errors import BadInput, Fault
 from fedtune.provenance import committed_at
 
 _KEYS = ("name", "axes", "set", "overrides")

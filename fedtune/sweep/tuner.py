@@ -26,7 +26,7 @@ for _name, _value in _ENVIRONMENT.items():
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
 
-from fedtune.config import BadInput, Fault  # noqa: E402
+from fedtune.errors import BadInput, Fault, first_line  # noqa: E402
 from fedtune.sweep.estimate import need  # noqa: E402
 from fedtune.sweep.launch import Launch  # noqa: E402
 from fedtune.sweep.machine import OBJECT_STORE_BYTES, Machine, request, too_large  # noqa: E402
@@ -105,8 +105,8 @@ def ray_cluster(address: str | None, here: Machine | None) -> Iterator[Machine |
             **settings,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BadInput.of("address", address, f"no Ray could be reached there: {reason}") from None
+        why = f"no Ray could be reached there: {first_line(error)}"
+        raise BadInput.of("address", address, why) from None
     try:
         yield here
     finally:

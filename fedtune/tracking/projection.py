@@ -19,7 +19,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 
-from fedtune.config import BadInput
+from fedtune.errors import BadInput
 from fedtune.provenance import git_commit
 from fedtune.tracking import names
 from fedtune.trial.identity import Trial
@@ -93,15 +93,17 @@ class Projection:
     def close_sweep(self, status: str, table: str = "", csv: str = "") -> None:
         """Give the sweep's run the closing table, as its note and as artifacts, and end it.
 
-        Raises MlflowException where MLflow cannot be reached.
+        Raises MlflowException where MLflow cannot be reached, and what its store of artifacts
+        raises where that refuses; the run has ended by then.
         """
         if table:
             links = " · ".join(f"[{what}]({url})" for what, url in self.urls().items())
             self.client.set_tag(self.parent_id, names.NOTE, f"{table}\n\nCurves: {links}\n")
-            self.client.log_text(self.parent_id, table + "\n", "table.md")
-            self.client.log_text(self.parent_id, csv, "table.csv")
         if not self._inherited:  # else `mlflow run` ends it
             self.client.set_terminated(self.parent_id, status)
+        if table:
+            self.client.log_text(self.parent_id, table + "\n", "table.md")
+            self.client.log_text(self.parent_id, csv, "table.csv")
 
     def project(self, result: Result, status: str = "RUNNING") -> int:
         """Bring the trial's run up to date and return how many rounds were added.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedtune.errors import first_line
 from fedtune.trial.identity import Trial
 from fedtune.trial.results import read_result
 from fedtune.trial.stopping import Outcome
@@ -115,6 +116,5 @@ class Writer:
             if trial_id in self._outcomes:
                 self.projection.set_outcome(result.trial, self._outcomes[trial_id])
         except Exception as error:  # whatever a database, a network or a server can raise
-            first = (str(error).strip().splitlines() or [""])[0]
-            return f"{type(error).__name__}: {first}"[:300]
+            return f"{type(error).__name__}: {first_line(error)}"[:300]
         return None

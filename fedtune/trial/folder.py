@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 import yaml
 
-from fedtune.config import Refusal
+from fedtune.errors import Refusal
 from fedtune.provenance import git_commit, hardware, libraries
 from fedtune.trial.identity import ENGINE, Trial
 from fedtune.trial.stopping import Record

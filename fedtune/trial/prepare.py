@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fedtune.config import BadInput, Fault, TrialConfig
+from fedtune.config import TrialConfig
 from fedtune.data.catalog import default_budget
 from fedtune.data.splits import Examples, select_examples
 from fedtune.data.token_files import Tokens, open_tokens
 from fedtune.data.tokens import tokenize
+from fedtune.errors import BadInput, Fault
 from fedtune.federated.local import LocalTraining
 from fedtune.models.classifier import architecture_fault, describe
 from fedtune.models.zoo import PAPER_LEARNING_RATE, ModelSource, content_hash, find_model

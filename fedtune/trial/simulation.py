@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fedtune.config import BadInput, TrialConfig
+from fedtune.config import TrialConfig
+from fedtune.errors import BadInput, first_line
 from fedtune.federated.local import Diverged
 from fedtune.trial.federation import Federation
 from fedtune.trial.folder import DamagedFolder, TrialFolder
@@ -159,5 +160,4 @@ def _facts(folder: TrialFolder) -> dict[str, Any]:
 def note_failure(folder: TrialFolder, error: Exception) -> str:
     """Keep the traceback in the trial's folder and return a line that says what and where."""
     path = folder.note_failure("".join(traceback.format_exception(error)))
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first} (see {path})"
+    return f"{type(error).__name__}: {first_line(error)} (see {path})"

@@ -29,7 +29,7 @@ from fedtune.analysis.grid import Grid, Series
 from fedtune.analysis.history import load_sweep
 from fedtune.analysis.report import build
 from fedtune.analysis.tracked import Reach
-from fedtune.config import BadInput
+from fedtune.errors import BadInput
 from fedtune.tracking import names
 from fedtune.trial.identity import Trial
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fedtune.config import BadInput
 from fedtune.data import bbc_news, toy
 from fedtune.data.sources import load_texts
+from fedtune.errors import BadInput
 
 
 def test_bbc_news_has_every_distinct_text_once() -> None:

@@ -15,9 +15,9 @@ import datasets
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from fedtune.config import BadInput
 from fedtune.data.catalog import NAMES, default_budget, offline_state, resolve
 from fedtune.data.sources import load_texts
+from fedtune.errors import BadInput
 
 TRAIN = [("the rain", 0), ("bread and salt", 1), ("", 0), ("wind Wind unknown", 1), ("NA", 1)]
 TEST = [("more rain today", 0), ("butter", 1)]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedtune.config import BadInput
 from fedtune.data.splits import Examples, select_examples
 from fedtune.data.token_files import Split, Tokens
+from fedtune.errors import BadInput
 
 Make = Callable[..., Tokens]
 

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from fedtune.config import BadInput
 from fedtune.data import tokens
 from fedtune.data.sources import load_texts
 from fedtune.data.token_files import open_tokens
 from fedtune.data.tokenizer import tokenizer_hash
 from fedtune.data.tokens import tokenize, write_tokens
+from fedtune.errors import BadInput
 
 Write = Callable[..., Path]
 

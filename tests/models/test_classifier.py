@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, BertForMaskedLM, logging
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
-from fedtune.config import BadInput
+from fedtune.errors import BadInput
 from fedtune.models.classifier import describe, draw_head, head_names, load_classifier
 
 LABELS = ("a", "b", "c")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedtune.config import BadInput
+from fedtune.errors import BadInput
 from fedtune.models import zoo
 from fedtune.models.zoo import PAPER_LEARNING_RATE, content_hash, find_model
 

@@ -102,7 +102,7 @@ def test_reached_and_not_reached_are_results_and_exit_code_0(
     missed = cells(plan, report, 8)
     assert (missed["outcome"], missed["rounds to target"]) == ("not_reached", "> 4")
     assert missed["steps to target"] == f"> {4 * data_facts(eight)['steps/per_round']}"
-    said = closing.sentence(plan, report)
+    said = closing.sentence(report)
     assert "Spread over 8 clients" in said
     assert "does not reach the target of 0.720 on toy within 4 rounds" in said
     assert "(it ends at 0.650)" in said
@@ -115,7 +115,7 @@ def test_the_sentence_of_a_target_that_is_reached_gives_rounds_and_steps(
     for trial, accuracies in zip(plan.trials, (LEARNED, REACHES, REACHES), strict=True):
         write_log(trial, accuracies)
 
-    said = closing.sentence(plan, launched(plan, tmp_path))
+    said = closing.sentence(launched(plan, tmp_path))
 
     steps = 3 * data_facts(plan.trials[1])["steps/per_round"]
     assert f"reaches the target of 0.720 on toy after 3 rounds ({steps} sequential steps)" in said
@@ -133,7 +133,7 @@ def test_siblings_of_a_baseline_at_chance_have_no_target_to_reach(
     for clients in (2, 8):
         row = cells(plan, report, clients)
         assert (row["outcome"], row["rounds to target"]) == ("target_undefined", "")
-    assert "not clearly above chance (0.500)" in closing.sentence(plan, report)
+    assert "not clearly above chance (0.500)" in closing.sentence(report)
 
 
 def test_a_collapse_stands_beside_the_outcome(plan: Plan, write_log: Write, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_federated_trial_that_diverged_is_a_result_and_named(
 
     assert report.exit_code == 0
     assert cells(plan, report, 8)["outcome"] == "diverged"
-    assert "diverged on toy in round 2 at client 3" in closing.sentence(plan, report)
+    assert "diverged on toy in round 2 at client 3" in closing.sentence(report)
 
 
 def test_siblings_of_a_diverged_baseline_wait_and_the_launch_fails(
@@ -185,7 +185,7 @@ def test_a_failed_baseline_leaves_its_siblings_waiting(plan: Plan, tmp_path: Pat
     assert report.waiting == {trial.trial_id: why for trial in plan.trials[1:]}
     assert cells(plan, report, 1)["outcome"] == "failed"
     assert cells(plan, report, 8)["outcome"] == "waiting"
-    assert closing.sentence(plan, report) == ""
+    assert closing.sentence(report) == ""
 
 
 def test_a_failed_sibling_fails_the_launch_and_nothing_else(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fedtune.config import BadInput
+from fedtune.errors import BadInput
 from fedtune.sweep import machine as module
 from fedtune.sweep.estimate import Need, need
 from fedtune.sweep.machine import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support import LEARNS
 
-from fedtune.config import BadInput
+from fedtune.errors import BadInput
 from fedtune.sweep.plan import Plan, load_plan, make_plan, plan_path, read_plan, warnings_of
 from fedtune.sweep.sweepfile import Override, SweepSpec
 from fedtune.trial.prepare import available_cores

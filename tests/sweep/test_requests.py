@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fedtune.config import BadInput
+from fedtune.errors import BadInput
 from fedtune.sweep import tuner
 from fedtune.sweep.launch import Launch
 from fedtune.sweep.plan import Plan

@@ -9,7 +9,7 @@ import pytest
 from ray.tune.search import Searcher
 from support import LEARNS
 
-from fedtune.config import BadInput
+from fedtune.errors import BadInput
 from fedtune.sweep.launch import Launch
 from fedtune.sweep.plan import Plan, make_plan
 from fedtune.sweep.progress import Silent

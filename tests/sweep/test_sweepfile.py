@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedtune.config import BadInput
+from fedtune.errors import BadInput
 from fedtune.sweep.sweepfile import Override, SweepSpec, check_name, read_sweep_file
 
 FILE = """\

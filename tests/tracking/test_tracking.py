@@ -287,6 +287,31 @@ def test_an_mlflow_that_cannot_be_reached_fails_the_launch_and_not_its_trials(
     assert "Traceback" not in again.everything
 
 
+def test_a_store_of_artifacts_that_refuses_keeps_no_round_from_mlflow(
+    copied: Launched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuses(*_: object) -> None:
+        raise PermissionError("/artifacts is not yours")
+
+    uri = new_database(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_artifact", refuses)
+        synced = call("sync", "--tracking-uri", uri, folder=copied.folder)
+    assert synced.code == 1, synced.everything
+    assert synced.out.count("is not in MLflow whole (/artifacts is not yours)") == 2
+    assert "MLflow refused (/artifacts is not yours)" in synced.out
+    assert "Traceback" not in synced.everything
+    client = MlflowClient(uri)
+    for clients, run in trial_runs(client, "bert-toy").items():
+        found = [step for step, _ in points(client, run)["test/accuracy"]]
+        assert found == [record["round"] for record in log(folder_of(copied.store, clients))]
+
+    mended = call("sync", "--tracking-uri", uri, folder=copied.folder)
+    assert mended.code == 0, mended.everything
+    assert "0 rounds added" in mended.out
+    assert_whole(client, "bert-toy", copied.store)
+
+
 def test_the_environment_may_name_the_experiment_and_the_uri(
     copied: Launched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from quick import files, quick
 
-from fedtune.config import FIELDS, UNHASHED, BadInput, TrialConfig
+from fedtune.config import FIELDS, UNHASHED, TrialConfig
+from fedtune.errors import BadInput
 from fedtune.trial import identity
 from fedtune.trial import prepare as prepare_module
 from fedtune.trial.identity import Trial

@@ -1,0 +1,54 @@
+"""What fedtune says when it will not or cannot do what it is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """One thing wrong with the input: the field, its value, and what is allowed instead."""
+
+    field: str
+    value: object
+    message: str
+
+    def __str__(self) -> str:
+        shown = "" if self.value is None else f"={self.value!r}"
+        return f"{self.field}{shown}: {self.message}"
+
+
+class Refusal(Exception):
+    """Something fedtune will not do, said in lines that a user can act on (exit code 2)."""
+
+
+class BadInput(Refusal, ValueError):
+    """Input that cannot be used, as a list of faults, a line each. Raised before any start."""
+
+    def __init__(self, faults: Iterable[Fault]):
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+    def __reduce__(self) -> tuple[type[BadInput], tuple[tuple[Fault, ...]]]:
+        return type(self), (self.faults,)  # it crosses process borders (Ray), so it must unpickle
+
+    @classmethod
+    def of(cls, field: str, value: object, message: str) -> BadInput:
+        """A single fault."""
+        return cls([Fault(field, value, message)])
+
+
+def check_writable(field: str, folder: Path) -> None:
+    """Raise BadInput where nothing could be written to ``folder``, which need not exist yet."""
+    place = folder.absolute()
+    nearest = next(path for path in (place, *place.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise BadInput.of(field, str(folder), f"{nearest} is no folder that can be written to")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
+    said = str(error).strip().splitlines()
+    return said[0] if said else type(error).__name__
