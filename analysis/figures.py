@@ -156,9 +156,10 @@ def _series_of(grid: Grid, dataset: str) -> list[tuple[Series, float, int]]:
     """The series of a data set, each with a factor on K that keeps its markers visible."""
     names = labels(grid)
     return [
-        (series, 2 ** (0.14 * (names.index(series.label) - (len(names) - 1) / 2)), index)
+        (series, 2 ** (0.14 * (index - (len(names) - 1) / 2)), index)
+        for index, name in enumerate(names)
         for series in grid.series
-        if series.dataset == dataset and (index := names.index(series.label)) >= 0
+        if (series.dataset, series.label) == (dataset, name)
     ]
 
 

@@ -16,6 +16,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,6 @@ import torch
 
 from benchmarks.ceiling import matmul_ceiling, operations
 from benchmarks.workload import federation, make_model, markdown, measured_on
-from fedtune.federated.fedavg import fedavg_round
 from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import available_cores
 
@@ -34,14 +34,8 @@ Round = Callable[[int], Any]
 
 
 def fedtune_round(made: Federation) -> Round:
-    """fedtune's round; each goes on from the server's model."""
-
-    def one_round(round_num: int) -> None:
-        made.server, _ = fedavg_round(
-            made.server, made.flat, made.splits["train"], made.clients, made.recipe, round_num
-        )
-
-    return one_round
+    """fedtune's round as a trial runs it; each goes on from the server's model."""
+    return partial(made.round, evaluates=False)
 
 
 def eager_round(made: Federation, server: Any) -> Round:
@@ -100,7 +94,7 @@ def row(shape: str, asked: argparse.Namespace) -> list[str]:
     products = torch.float32 if made.trial.config.precision == "fp32" else torch.bfloat16
     ours, theirs, ceilings = [], [], []
     own, eager = fedtune_round(made), eager_round(made, copy.deepcopy(made.flat.model).train())
-    for round_num in range(asked.rounds + 1):
+    for round_num in range(1, asked.rounds + 2):
         ceilings.append(matmul_ceiling(products, made.device))
         ours.append(seconds(own, round_num, made.device))
         theirs.append(seconds(eager, round_num, made.device))

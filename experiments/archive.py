@@ -6,7 +6,8 @@
 
 It has what the report and the stop rule read: settings, partition, round log, test predictions and
 peak memory of each ended trial, and the sweep's plan. No checkpoints, so those trials cannot be
-extended there, and no paths of this machine. The same trials give the same bytes.
+extended there, and no paths but those that the settings have: a model or a data set that was given
+as a folder keeps its name. The same trials give the same bytes.
 """
 
 from __future__ import annotations

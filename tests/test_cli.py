@@ -32,21 +32,19 @@ HEAVY = (
 )
 
 
-def test_help_imports_nothing_heavy_and_answers_at_once(tmp_path: Path) -> None:
+def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys, fedtune.cli\n"
         "sys.argv = ['fedtune', '--help']\n"
         "try:\n    fedtune.cli.main()\n"
         f"finally:\n    print([name for name in {HEAVY} if name in sys.modules])\n"
     )
-    start = time.monotonic()
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
     assert "  doctor " in done.stdout
-    assert time.monotonic() - start < 5, "on an idle machine it takes a quarter of a second"
 
 
 def test_every_field_is_an_option_of_run_and_of_sweep() -> None:
@@ -196,15 +194,13 @@ def test_status_and_sync_need_the_store_only(launched: Path, tmp_path: Path) -> 
     assert_whole(MlflowClient(uri), "bert-toy", launched / "trials")
 
 
-def test_a_finished_launch_ends_quickly_when_launched_again(launched: Path, bert: str) -> None:
-    start = time.monotonic()
-
+def test_a_finished_launch_that_is_launched_again_starts_nothing(launched: Path, bert: str) -> None:
     done = in_process_of_its_own(*toy_run(bert), folder=launched)  # with Ray, were it needed
 
     assert done.code == 0, done.everything
     assert "nothing to run" in done.out
     assert "│ reached" in done.out
-    assert time.monotonic() - start < 40, "on an idle machine it takes some seconds"
+    assert "Starting Ray" not in done.out
 
 
 def test_what_auto_became_is_stored_with_the_trial(launched: Path, bert: str) -> None:

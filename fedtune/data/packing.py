@@ -30,7 +30,7 @@ def round_up(num_rows: int) -> int:
 
     A CPU's bf16 product is compiled for its shape when that first occurs, half a millisecond each,
     and only about a thousand are kept: with a number of rows of its own for every batch this was a
-    third of a step of 32 news texts, and most of a step of 4.
+    quarter of a step of 32 news texts.
     """
     step = next(step for most, step in _ROW_STEPS if num_rows < most)
     return -(-num_rows // step) * step

@@ -32,7 +32,6 @@ SWEEP_FILE_SHA256 = "fedtune.sweep_file_sha256"
 SWEEP_FILE_COMMITTED = "fedtune.sweep_file_committed"
 
 PARENT = "mlflow.parentRunId"
-RUN_NAME = "mlflow.runName"
 NOTE = "mlflow.note.content"
 
 #: Fields that every run's name has; other swept fields are appended to it.

@@ -356,7 +356,7 @@ def test_the_papers_regime_is_what_its_sizes_give() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_whole_study_is_reported_quickly(
+def test_a_study_as_large_as_the_papers_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trials = whole_grid(budget_rounds=200, max_rounds=200)
