@@ -82,17 +82,18 @@ def _settings(command: Command) -> Command:
 
 
 def _metavar(field: str) -> str:
-    words = re.findall(r"'([^']+)'", allowed(field))
-    if words and "or a number" not in allowed(field) and " integer" not in allowed(field):
+    text = allowed(field)
+    words = re.findall(r"'([^']+)'", text) or re.findall("true|false", text)
+    if not re.sub(r"'[^']+'|true|false|,|\bor\b|\s", "", text):
         return "|".join(words)
-    return "TEXT" if "name" in allowed(field) or "directory" in allowed(field) else "NUMBER"
+    return "NUMBER" if re.search("number|integer", text) else "TEXT"
 
 
 def _launching(command: Command) -> Command:
     """The options that run and sweep share."""
     for option in reversed(
         (
-            click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="the same"),
+            click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="a setting"),
             click.option("--dry-run", is_flag=True, help="print trials and costs, start nothing"),
             click.option("--no-ray", is_flag=True, help="one trial after another, in this process"),
             click.option("--address", metavar="ADDRESS", help="a Ray cluster  [default: local]"),
@@ -145,13 +146,15 @@ def run(name: str | None, **options: Any) -> int:
 def sweep(file: str, **options: Any) -> int:
     """A whole grid, from a sweep file; settings on the command line beat those in the file.
 
+    FILE may be the name of one that comes with fedtune (`fedtune list`).
+
     \b
-    fedtune sweep experiments/smoke.yaml --dry-run
+    fedtune sweep smoke --dry-run
     """
-    from fedtune.sweep.sweepfile import read_sweep_file
+    from fedtune.sweep.sweepfile import find_sweep_file, read_sweep_file
 
     values, axes, faults = _read_settings(options)
-    spec = read_sweep_file(Path(file)).with_command_line(values, axes)
+    spec = read_sweep_file(find_sweep_file(file)).with_command_line(values, axes)
     return _launch(spec, faults, options)
 
 
@@ -197,12 +200,26 @@ def _read_settings(
     for field, text in texts:
         try:
             if field in LISTS:
-                axes[field] = list(dict.fromkeys(parse_text(field, t) for t in text.split(",")))
+                axes[field] = _read_list(field, text)
             else:
                 values[field] = parse_text(field, text)
         except BadInput as bad:
             faults += bad.faults
     return values, axes, faults
+
+
+def _read_list(field: str, text: str) -> list[Any]:
+    """The values of a comma list, each once. Raises BadInput with every one that is wrong."""
+    values: dict[Any, None] = {}
+    faults: list[Fault] = []
+    for part in text.split(","):
+        try:
+            values[parse_text(field, part)] = None
+        except BadInput as bad:
+            faults += bad.faults
+    if faults:
+        raise BadInput(faults)
+    return list(values)
 
 
 def _name_of(axes: Mapping[str, Iterable[Any]], values: Mapping[str, Any]) -> str:

@@ -247,7 +247,7 @@ def find_faults(values: Mapping[str, Any], require_all: bool = True) -> list[Fau
     if require_all:
         for field, info in TrialConfig.model_fields.items():
             if info.is_required() and field not in values:
-                faults.append(Fault(field, None, f"is missing; allowed is {allowed(field)}"))
+                faults.append(Fault(field, None, f"missing; allowed is {allowed(field)}"))
     wrong = {fault.field for fault in faults}
     sound = {
         field: values.get(field, info.default)

@@ -111,6 +111,9 @@ CASES = [
     run_case("word for a number", ["clients='many'", "integer of at least 1"], clients="many"),
     run_case("fraction for a count", ["clients='2.5'", "integer of at least 1"], clients=2.5),
     run_case("a hole in a list", ["clients=''", "integer of at least 1"], clients="2,,4"),
+    run_case(
+        "several that are wrong in a list", ["clients='0'"], ["clients='2.5'"], clients="0,4,2.5"
+    ),
     run_case("no clients", ["clients='0'", "integer of at least 1"], clients=0),
     run_case("negative seed", ["seed='-1'", "at least 0"], seed=-1),
     run_case("unknown choice", ["client_optimizer='lion'", "'adamw'"], client_optimizer="lion"),
@@ -253,7 +256,13 @@ CASES = [
     ),
     # Sweep files
     Case("absent sweep file", ["sweep", "absent.yaml"], [["config='absent.yaml'", "no such file"]]),
-    Case("YAML that is cut off", ["sweep", "grid.yaml"], [["not valid YAML"]], damaged_yaml),
+    Case(
+        "YAML that is cut off",
+        ["sweep", "grid.yaml"],
+        [["grid.yaml: is not valid YAML: line 2, column 1: expected ',' or ']'"]],
+        damaged_yaml,
+    ),
+    Case("a name close to that of a shipped file", ["sweep", "smok"], [["did you mean 'smoke'"]]),
     sweep_case("no mapping", "- 1\n- 2\n", ["grid.yaml", "no mapping", "axes"]),
     sweep_case("key that stands twice", grid("set: {seed: 1, seed: 2}\n"), ["'seed' stands twice"]),
     sweep_case(

@@ -55,6 +55,27 @@ def test_every_field_is_an_option_of_run_and_of_sweep() -> None:
             assert f"--{field}" in text
 
 
+def test_help_names_what_an_option_takes() -> None:
+    text = call("run", "--help", folder=Path()).out
+    for option, takes in (
+        ("drop_last", "true|false"),
+        ("text_column", "TEXT"),
+        ("shuffle", "every_epoch|once"),
+        ("device", "auto|cpu|mps|cuda|cuda:N"),
+        ("learning_rate", "NUMBER"),
+        ("budget_rounds", "NUMBER"),
+    ):
+        assert f"--{option} {takes}" in text
+
+
+def test_the_name_of_a_shipped_sweep_file_is_enough(tmp_path: Path) -> None:
+    done = call("sweep", "smoke", "--clients", "many", folder=tmp_path)
+
+    assert done.code == 2, done.everything
+    assert "clients='many'" in done.err
+    assert "no such file" not in done.everything
+
+
 def test_python_m_fedtune_is_the_same_program(tmp_path: Path) -> None:
     done = in_process_of_its_own("--version", folder=tmp_path)
     assert (done.code, done.out.split()[0]) == (0, "fedtune,")
@@ -137,7 +158,7 @@ def test_list_names_what_can_be_named(tmp_path: Path) -> None:
     done = call("list", folder=tmp_path)
 
     assert done.code == 0, done.everything
-    for name in ("mini-bert", "distilbert", "bbc-news", "toy", "iid", "fedavg", "smoke.yaml"):
+    for name in ("mini-bert", "distilbert", "bbc-news", "toy", "iid", "fedavg", "│ smoke "):
         assert name in done.out
     assert list(tmp_path.iterdir()) == []
 
@@ -150,7 +171,7 @@ def test_doctor_says_what_there_is_and_what_would_mend_the_rest(
     assert done.code == 0, done.everything
     for piece in ("torch", "device=auto is", "precision=auto is", "data set toy: ships"):
         assert piece in done.out
-    assert "Nothing is missing." in done.out
+    assert "Nothing that fedtune needs is missing." in done.out
 
     monkeypatch.setenv("FEDTUNE_DATA", str(tmp_path / "nowhere"))
     done = call("doctor", folder=tmp_path)

@@ -264,7 +264,7 @@ def test_all_faults_are_found_at_once_a_line_each() -> None:
     assert len(lines) == 6
     assert "clients='32': allowed is an integer of at least 1" in lines
     assert any("did you mean 'batch_size'" in line for line in lines)
-    assert any(line.startswith("dataset: is missing") for line in lines)
+    assert any(line.startswith("dataset: missing; allowed is") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def test_mlflow_run_does_the_whole_comparison(bert: str, tmp_path: Path) -> None
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     parent = sweep_run(client, "bert-toy", "study")
     assert parent.info.status == "FINISHED"
+    assert parent.info.run_name == parent.data.tags["fedtune.sweep"]
     assert parent.data.tags["mlflow.project.entryPoint"] == "main"
     assert parent.data.params["learning_rate"] == "0.05"  # MLflow's own record of what was asked
     assert "| 4 |" in parent.data.tags["mlflow.note.content"]

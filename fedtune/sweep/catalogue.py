@@ -7,15 +7,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-import fedtune
 from fedtune.config import choices
 from fedtune.data import catalog
 from fedtune.models import zoo
-
-
-def experiments() -> list[Path]:
-    """The sweep files that come with fedtune."""
-    return sorted((Path(fedtune.__file__).parent / "experiments").glob("*.yaml"))
+from fedtune.sweep.sweepfile import experiments
 
 
 def print_catalogue(console: Console) -> None:
@@ -36,14 +31,10 @@ def print_catalogue(console: Console) -> None:
     console.print(f"strategies: {', '.join(choices('strategy'))}", highlight=False)
     found = _table("experiment", "what it asks")
     for path in experiments():
-        found.add_row(str(_shown(path)), first_comment(path))
+        found.add_row(path.stem, first_comment(path))
     console.print(found)
-
-
-def _shown(path: Path) -> Path:
-    """``experiments/x.yaml`` in a clone, else where the package keeps it."""
-    local = Path("experiments") / path.name
-    return local if local.is_file() else path
+    console.print("`fedtune sweep NAME --dry-run` says what one would cost; the files are in")
+    console.print(f"{experiments()[0].parent}", highlight=False, soft_wrap=True)
 
 
 def first_comment(path: Path) -> str:

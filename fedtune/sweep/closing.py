@@ -104,6 +104,17 @@ def as_csv(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return text.getvalue()
 
 
+def hints(report: Report) -> list[str]:
+    """Why the table has a gap, where that is the user's to close."""
+    early = [r for r in report.results if r.ended and r.summary and r.summary.outcome == "reached"]
+    if all(r.summary and r.summary.accuracy_at_budget is not None for r in early):
+        return []
+    return [
+        "Where a trial stopped at its target, its accuracy at the budget is not known; the same "
+        "command with --stop budget-then-target runs on to it."
+    ]
+
+
 def as_artifacts(plan: Plan, report: Report) -> tuple[str, str]:
     """What MLflow gets: the table and the sentence as Markdown, the table as CSV."""
     header, body = rows(plan, report)

@@ -36,7 +36,8 @@ def examine(console: Console) -> int:
     missing += _device(console)
     missing += _folders(console)
     _offline(console)
-    console.print("Nothing is missing." if not missing else f"{missing} to mend.")
+    sound = "Nothing that fedtune needs is missing."
+    console.print(sound if not missing else f"{missing} to mend.")
     return 1 if missing else 0
 
 

@@ -189,9 +189,11 @@ def read_plan(path: Path) -> Plan:
     return Plan(values["name"], tuple(values["axes"]), trials, source=values.get("source", {}))
 
 
-def warnings_of(plan: Plan, spec: SweepSpec) -> list[str]:
-    """What a user should know before the launch starts: settings without effect, hopeless plans."""
-    lines = list(spec.unused_overrides())
+def warnings_of(plan: Plan, spec: SweepSpec, store: Path) -> list[str]:
+    """What a user should know before the launch starts: settings without effect, hopeless plans,
+    siblings of earlier launches that were run to another length.
+    """
+    lines = list(spec.unused_overrides()) + _other_lengths(plan, store)
     for trial in plan.trials:
         lines += settings_without_effect(trial.config)
         lines += _cannot_learn(trial)
@@ -201,6 +203,27 @@ def warnings_of(plan: Plan, spec: SweepSpec) -> list[str]:
 #: Steps at the model's own rate below which a trial is warned about: a rule of thumb. For the rate
 #: of the paper it is about what its 32 clients on IMDB had taken after 100 rounds (4,800 steps).
 _RECIPE_STEPS = {True: 20, False: 5_000}
+
+
+def _other_lengths(plan: Plan, store: Path) -> list[str]:
+    path = plan_path(store, plan.name)
+    if not plan.grows or not path.is_file():
+        return []
+    now = {trial.baseline_id: trial.config for trial in plan.trials}
+    differing: dict[str, set[int]] = {}
+    for trial in read_plan(path).trials:
+        config = now.get(trial.baseline_id)
+        if config is None or trial.trial_id in plan.by_id():
+            continue
+        for name in ("budget_rounds", "max_rounds", "stop"):
+            theirs = getattr(trial.config, name)
+            if theirs != getattr(config, name):
+                differing.setdefault(f"{name} {theirs}", set()).add(trial.config.clients)
+    return [
+        f"{plan.name} has K = {', '.join(map(str, sorted(clients)))} with {what} from an earlier "
+        "launch; name them in --clients too, and they go on as asked for now"
+        for what, clients in differing.items()
+    ]
 
 
 def _cannot_learn(trial: Trial) -> list[str]:

@@ -59,7 +59,7 @@ class _Row:
 
     def time_left(self) -> str:
         """Until the cap at the latest; it ends sooner where the target is met."""
-        if self.state != "runs" or not self.round_times or self.round_num is None:
+        if self.state != "runs" or not self.round_times or self.round_num in (None, self.limit):
             return ""
         recent = self.round_times[-5:]
         return "≤ " + duration((self.limit - self.round_num) * sum(recent) / len(recent))

@@ -50,7 +50,7 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     plan = make_plan(spec, store, progress=console.is_terminal)
     if options.address is None:
         _check_threads(plan)
-    print_plan(plan, spec, console)
+    print_plan(plan, spec, store, console)
     progress: Progress = Screen(plan, console) if console.is_terminal else Lines(plan, console)
     writer = Writer(
         # The saved plan knows of earlier launches of a sweep that grows.
@@ -104,7 +104,7 @@ def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
     plan = make_plan(spec, store, progress=console.is_terminal)
     if options.address is None:
         _check_threads(plan)
-    print_plan(plan, spec, console)
+    print_plan(plan, spec, store, console)
     here = this_machine(with_ray=options.use_ray) if options.address is None else None
     launch = Launch(plan, store, Silent(), None)
     forecast = Forecast.of(launch, here, parallel=options.use_ray)
@@ -123,7 +123,7 @@ def _check_threads(plan: Plan) -> None:
         raise BadInput(faults)
 
 
-def print_plan(plan: Plan, spec: SweepSpec, console: Console) -> None:
+def print_plan(plan: Plan, spec: SweepSpec, store: Path, console: Console) -> None:
     """What is about to be trained on what, what every ``auto`` became, and warnings."""
     federated = sum(trial.config.clients > 1 for trial in plan.trials)
     baselines = len(plan.trials) - federated
@@ -134,7 +134,7 @@ def print_plan(plan: Plan, spec: SweepSpec, console: Console) -> None:
     )
     for line in dict.fromkeys(_describe(plan)):
         console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
-    for line in warnings_of(plan, spec):
+    for line in warnings_of(plan, spec, store):
         console.print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=True, highlight=False)
 
 
@@ -166,6 +166,8 @@ def _print_expectation(forecast: Forecast, console: Console) -> None:
 def print_closing(plan: Plan, report: Report, console: Console) -> None:
     """The closing table, what it shows, and what went wrong."""
     console.print(closing.as_table(*closing.rows(plan, report)))
+    for line in closing.hints(report):
+        console.print(line, soft_wrap=True, highlight=False)
     said = closing.sentence(report)
     if said:
         console.print(escape(said), soft_wrap=True, highlight=False)
@@ -203,6 +205,9 @@ def _conclude(
         why = first_line(error)
         _problem(console, f"the sweep's run in MLflow is not complete ({why}); `fedtune sync`")
         return False
+    if status == "FINISHED":
+        told = "\n`fedtune report` makes figures, tables and verdicts of it."
+        console.print(told, highlight=False)
     how = f" (start it with `{ui_command(projection.uri)}`)" if _is_local(projection.uri) else ""
     console.print(f"\nSide by side in MLflow{how}:", highlight=False, soft_wrap=True)
     for what, url in projection.urls().items():

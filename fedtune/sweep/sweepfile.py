@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
+import fedtune
 from fedtune.config import FIELDS, TrialConfig, check_value, did_you_mean, find_faults
-from fedtune.errors import BadInput, Fault
+from fedtune.errors import BadInput, Fault, first_line
 from fedtune.provenance import committed_at
 
 _KEYS = ("name", "axes", "set", "overrides")
@@ -106,17 +107,35 @@ def check_name(name: object, where: str = "name") -> str:
     return name
 
 
+def experiments() -> list[Path]:
+    """The sweep files that come with fedtune."""
+    return sorted((Path(fedtune.__file__).parent / "experiments").glob("*.yaml"))
+
+
+def find_sweep_file(asked: str) -> Path:
+    """The file of that path, or the one of that name that comes with fedtune."""
+    path, known = Path(asked), {file.stem: file for file in experiments()}
+    if path.is_file():
+        return path
+    if asked in known:
+        return known[asked]
+    hint = did_you_mean(path.stem, known)
+    message = f"no such file{hint}; allowed is a sweep file or one of {', '.join(known)}"
+    raise BadInput.of("config", asked, message)
+
+
 def read_sweep_file(path: Path) -> SweepSpec:
     """Read and check a sweep file. Raises BadInput with every fault and where in the file it is."""
-    if not path.is_file():
-        raise BadInput.of("config", str(path), "no such file; `fedtune list` shows experiments")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark, problem = error.problem_mark or error.context_mark, error.problem or error.context
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise BadInput.of(path.name, None, f"is not valid YAML: {where}{problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise BadInput.of("config", str(path), f"is not valid YAML: {reason}") from None
+        raise BadInput.of(path.name, None, f"is not valid YAML: {first_line(error)}") from None
     if not isinstance(content, dict):
-        raise BadInput.of("config", str(path), f"is no mapping; allowed keys are {_KEYS}")
+        raise BadInput.of(path.name, None, f"is no mapping; allowed keys are {', '.join(_KEYS)}")
     faults = _unknown_keys(content)
     axes = _mapping(content, "axes", faults)
     fixed = _mapping(content, "set", faults)

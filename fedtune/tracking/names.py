@@ -64,6 +64,7 @@ def tags(trial: Trial) -> dict[str, str]:
         "fedtune.model_hash": trial.model_hash,
         "fedtune.dataset_hash": trial.dataset_hash,
         "fedtune.engine": str(ENGINE),
+        "fedtune.precision_used": str(trial.config.precision),  # the parameter is as asked
     }
     return own | {f"fedtune.{f}": str(getattr(trial.config, f)) for f in sorted(UNHASHED)}
 

@@ -81,6 +81,7 @@ class Projection:
         found = None if self._inherited else self._find(f"tags.`{names.KIND}` = 'sweep'")
         if self._inherited:
             self.parent_id = self._inherited.info.run_id
+            self.client.update_run(self.parent_id, name=self.sweep)  # MLflow draws a name by lot
         elif found:
             self.parent_id = found.info.run_id
             self.client.update_run(self.parent_id, status="RUNNING")

@@ -109,6 +109,23 @@ def test_reached_and_not_reached_are_results_and_exit_code_0(
     assert "one client needs 2 rounds (128 sequential steps)" in said
 
 
+def test_the_way_to_an_accuracy_that_is_missing_at_the_budget_is_told(
+    bert: str, write_log: Write, tmp_path: Path
+) -> None:
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2]}
+    rounds = {"budget_rounds": 2, "max_rounds": 4}
+    plan = make_plan(SweepSpec("early", axes, {**LEARNS, **rounds}))
+    write_log(plan.trials[0], LEARNED)
+    write_log(plan.trials[1], [0.5, LEARNED[-1]])
+
+    report = launched(plan, tmp_path)
+
+    assert cells(plan, report, 2)["accuracy at budget"] == ""
+    assert ["--stop budget-then-target" in line for line in closing.hints(report)] == [True]
+    write_log(plan.trials[1], [0.5, *LEARNED[1:]])
+    assert closing.hints(launched(plan, tmp_path)) == []
+
+
 def test_the_sentence_of_a_target_that_is_reached_gives_rounds_and_steps(
     plan: Plan, write_log: Write, tmp_path: Path
 ) -> None:

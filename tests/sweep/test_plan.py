@@ -126,20 +126,36 @@ def test_an_unknown_plan_is_an_error_that_names_those_there_are(bert: str, tmp_p
         load_plan(tmp_path, "stduy")
 
 
-def test_a_hopeless_rate_is_warned_of_and_a_good_one_is_not(bert: str) -> None:
+def test_a_hopeless_rate_is_warned_of_and_a_good_one_is_not(bert: str, tmp_path: Path) -> None:
     hopeless = spec_of(bert, {"clients": [64]}, learning_rate=2e-5, batch_size=32)
     good = spec_of(bert, {"clients": [4]})
 
-    (warning,) = (w for w in warnings_of(make_plan(hopeless), hopeless) if "clients=64" in w)
+    (warning,) = (
+        w for w in warnings_of(make_plan(hopeless), hopeless, tmp_path) if "clients=64" in w
+    )
 
     assert "will hardly learn" in warning
     assert "raise learning_rate" in warning
-    assert warnings_of(make_plan(good), good) == []
+    assert warnings_of(make_plan(good), good, tmp_path) == []
 
 
-def test_settings_without_effect_are_warned_of_once(bert: str) -> None:
+def test_settings_without_effect_are_warned_of_once(bert: str, tmp_path: Path) -> None:
     spec = spec_of(bert, {"clients": [2, 4]}, client_optimizer="adamw", momentum=0.9)
 
-    (warning,) = warnings_of(make_plan(spec), spec)
+    (warning,) = warnings_of(make_plan(spec), spec, tmp_path)
 
     assert warning.startswith("momentum=0.9 has no effect")
+
+
+def test_siblings_of_an_earlier_launch_with_another_budget_are_warned_of(
+    bert: str, tmp_path: Path
+) -> None:
+    first = replace(spec_of(bert, {"clients": [2, 4]}, budget_rounds=2), grows=True)
+    make_plan(first).save(tmp_path)
+    longer = replace(spec_of(bert, {"clients": [8]}, budget_rounds=3), grows=True)
+    whole = replace(spec_of(bert, {"clients": [2, 4, 8]}, budget_rounds=3), grows=True)
+
+    lines = warnings_of(make_plan(longer), longer, tmp_path)
+
+    assert any("has K = 2, 4 with budget_rounds 2 from an earlier launch" in li for li in lines)
+    assert warnings_of(make_plan(whole), whole, tmp_path) == []

@@ -108,6 +108,7 @@ def test_params_are_exactly_the_fields_that_identify_a_trial(launched: Launched,
         assert run.data.params["model"] == bert
         assert run.data.params["learning_rate"] == "0.05"
         assert run.data.params["precision"] == "auto"
+        assert run.data.tags["fedtune.precision_used"] in ("bf16", "fp32")
 
 
 def test_tags_say_what_a_trial_is_how_it_ended_and_the_other_fields(launched: Launched) -> None:
