@@ -30,7 +30,7 @@ PART_OF_RUN = 0.10
 KEPT, KEPT_AT = 0.5, 32
 
 #: C10: peak memory "does not grow" where it is at most this part larger at 32 clients than at one.
-#: What a process keeps of an earlier trial counts in it, hence some room.
+#: The same trial's peak differs by a few percent from time to time, hence some room.
 MEMORY_GROWTH = 0.10
 
 #: C12: parameters in millions and layers (section 3.2), and how far from them a model may be.

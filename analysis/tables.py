@@ -132,8 +132,8 @@ def per_cell(grid: Grid) -> Table:
         "Means over seeds; the spread is the standard deviation. Intervals only with "
         f"{numbers.SEEDS_FOR_INTERVAL} seeds or more: Student's t over seeds and, where "
         "predictions are tracked, what the test examples add. Lost: the mean "
-        "difference to K = 1, paired by seed and by test example. Peak memory is an upper bound "
-        "where a process ran several trials.",
+        "difference to K = 1, paired by seed and by test example. Peak memory is that of "
+        "trials that had a process of their own.",
         header,
         [_cell_row(grid, cell) for series in grid.series for cell in grid.cells(series)],
     )

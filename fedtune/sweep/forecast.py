@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,10 @@ from fedtune.sweep.progress import duration
 from fedtune.tracking.names import run_name
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
+
+#: From so many seconds on a trial gets a worker of its own. That is some 3 s of imports, and only
+#: then its peak memory is known.
+OWN_WORKER_FROM_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,12 @@ class Forecast:
         if self.machine is None or not self.parallel:
             return 1
         return min(at_once(self.launch.todo, self.machine)[0], max(len(self.costs), 1))
+
+    @property
+    def trials_are_long(self) -> bool:
+        """Is a worker of its own a small part of what a usual trial takes?"""
+        each = [cost.seconds for cost in self.costs.values()]
+        return bool(each) and statistics.median(each) >= OWN_WORKER_FROM_S
 
     @property
     def seconds(self) -> float:

@@ -93,9 +93,12 @@ def _run(launch: Launch, options: Options, console: Console) -> Report:
 
         with ray_cluster(options.address, here) as machine:
             requests = requests_of(launch, machine)
+            reuse = True
             if forecast:
                 _print_expectation(forecast.result(), console)
-            return launch.run(partial(run_with_ray, requests=requests, own=machine is not None))
+                reuse = not forecast.result().trials_are_long
+            own = machine is not None
+            return launch.run(partial(run_with_ray, requests=requests, own=own, reuse=reuse))
 
 
 def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,9 +32,15 @@ BYTES_PER_PARAMETER = 4  # fp32, the precision in which parameters travel
 
 
 class Federation:
-    """Everything a trial computes with. ``server`` (num_parameters,) fp32 is the global model."""
+    """Everything a trial computes with. ``server`` (num_parameters,) fp32 is the global model.
+
+    ``made_here`` counts those of this process.
+    """
+
+    made_here: ClassVar[int] = 0
 
     def __init__(self, trial: Trial):
+        Federation.made_here += 1
         self.trial, config = trial, trial.config
         with self._settings():
             self.device = torch.device(config.device)

@@ -128,7 +128,7 @@ class TrialFolder:
             _sync(written)
 
     def write_peak_memory(self, megabytes: float) -> float:
-        """Keep the most memory that the trial took, in MB; what was kept."""
+        """Keep the most memory that the trial took, in MB, and give what was kept."""
         self.write_json("memory.json", {"peak_mb": round(megabytes, 1)})
         return round(megabytes, 1)
 

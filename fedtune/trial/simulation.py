@@ -73,7 +73,7 @@ def run_trial(
                 f"{folder.path} has a log but no checkpoint, so it cannot be continued; "
                 "ask for no more rounds than it has, or move it away to start the trial anew"
             )
-        memory = PeakMemory(str(trial.config.device))
+        memory = PeakMemory(str(trial.config.device), first=not Federation.made_here)
         federation = Federation(trial)
         if records:
             try:
@@ -86,7 +86,9 @@ def run_trial(
         noted = folder.read_peak_memory() or 0.0
         for record in _new_rounds(federation, records, folder, target):
             peak = memory.megabytes()
-            if peak > 1.01 * noted:  # it settles after a few rounds, and a file costs milliseconds
+            if (
+                peak is not None and peak > 1.01 * noted
+            ):  # it settles after a few rounds, and a file costs milliseconds
                 noted = folder.write_peak_memory(peak)
             yield record
 

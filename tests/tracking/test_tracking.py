@@ -145,7 +145,6 @@ def test_a_run_tells_on_what_it_was_computed(launched: Launched) -> None:
     for run in by_clients(launched).values():
         assert "cores" in run.data.tags["fedtune.hardware"]
         assert f"torch {torch.__version__}" in run.data.tags["fedtune.libraries"]
-        assert run.data.metrics["summary/peak_memory_mb"] > 50
 
 
 def test_every_round_is_there_once_under_its_tracked_names(launched: Launched) -> None:
