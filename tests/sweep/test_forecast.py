@@ -138,6 +138,17 @@ def test_clients_with_few_texts_have_a_speed_of_their_own(plan: Plan) -> None:
     assert len({kind_of(with_settings(few, clients=k)) for k in (1, 8, 32)}) == 1
 
 
+def test_trials_that_take_minutes_get_workers_of_their_own(
+    told: Callable[..., tuple[Forecast, str]], plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = told()
+    assert not made.trials_are_long  # 19 to 37 s
+    slow = {kind_of(trial): Rates(16.0, 32.0, 1000) for trial in plan.trials}
+    monkeypatch.setattr(forecast, "calibrate", lambda trials: slow)
+    made, _ = told()
+    assert made.trials_are_long
+
+
 def test_trials_are_told_apart_by_what_the_store_has(
     told: Callable[..., tuple[Forecast, str]], plan: Plan, write_log: Write
 ) -> None:
