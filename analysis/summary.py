@@ -66,17 +66,28 @@ def _sentence(grid: Grid, label: str) -> str:
     clients = max(cell.clients for cell in many)
     many = [cell for cell in many if cell.clients == clients]
     told = [part for part in (_loses(grid, many), _reaches(grid, many)) if part]
-    return f"Spread over {clients} clients, {label} {' and '.join(told)}." if told else ""
+    return f"Spread over {clients} clients, {label} {', and '.join(told)}." if told else ""
 
 
 def _loses(grid: Grid, many: Sequence[Cell]) -> str:
-    """For example: loses 1.2 (ag-news) to 4.5 (imdb) points of accuracy at the budget."""
-    means = {less.mean: c.series.dataset for c in many if (less := lost(grid, c)).values}
+    """For example: is 1.2 (ag-news) to 4.5 (imdb) points less accurate at the budget."""
+    means = [(less.mean, c.series.dataset) for c in many if (less := lost(grid, c)).values]
     if not means:
         return ""
-    ends = dict.fromkeys((min(means), max(means)))
-    listed = " to ".join(f"{tenths(end)} ({means[end]})" for end in ends)
-    return f"loses {listed} points of accuracy at the budget"
+    (least, here), (most, there) = min(means), max(means)
+    if least == most:
+        return f"is {_apart(most)} accurate at the budget than one client ({there})"
+    if least >= 0:
+        points = f"{tenths(least)} ({here}) to {tenths(most)} ({there}) points less"
+    elif most <= 0:
+        points = f"{tenths(-most)} ({there}) to {tenths(-least)} ({here}) points more"
+    else:
+        points = f"between {_apart(least)} ({here}) and {_apart(most)} ({there})"
+    return f"is {points} accurate at the budget than one client"
+
+
+def _apart(less: float) -> str:
+    return f"{tenths(abs(less))} points {'less' if less >= 0 else 'more'}"
 
 
 def _reaches(grid: Grid, many: Sequence[Cell]) -> str:

@@ -26,6 +26,7 @@ from fedtune.analysis.judging import as_data, judge
 from fedtune.analysis.planned import Planned
 from fedtune.analysis.quantities import area
 from fedtune.analysis.samples import Sample
+from fedtune.analysis.summary import sentences
 from fedtune.analysis.tables import per_cell
 from fedtune.analysis.tracked import TrackedTrial
 from fedtune.analysis.verdicts import all_of, decide, decide_truths, most_of
@@ -279,6 +280,26 @@ def test_peak_memory_is_part_of_scaling_well_where_it_is_tracked(
     memory = [part for part in claim.parts if "peak memory" in part.what]
     assert {part.verdict for part in memory} == {verdict}
     assert len(memory) == 6
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        ({"imdb": 0.81, "yelp": 0.75}, "between 1.0 points more (imdb) and 5.0 points less (yelp)"),
+        ({"imdb": 0.79, "yelp": 0.75}, "1.0 (imdb) to 5.0 (yelp) points less"),
+        ({"imdb": 0.85, "yelp": 0.81}, "1.0 (yelp) to 5.0 (imdb) points more"),
+    ],
+)
+def test_a_sentence_says_what_the_most_clients_cost(ends: dict[str, float], told: str) -> None:
+    def curve(trial: Trial, step: int) -> float:
+        return 0.8 if trial.config.clients == 1 else ends[trial.config.dataset]
+
+    grid = in_memory(run_all(whole_grid(("mini-bert",), ends, (1, 8)), curve))
+
+    (sentence,) = sentences(grid)
+
+    start = f"Spread over 8 clients, mini-bert is {told} accurate at the budget than one client"
+    assert sentence == f"{start}, and reaches its target in 2 of 2 trials."
 
 
 # The rules by themselves
