@@ -20,7 +20,7 @@ from fedtune.analysis.history import load_sweep
 from fedtune.analysis.judging import as_data, judge
 from fedtune.analysis.tracked import Sweep
 from fedtune.errors import check_writable, first_line
-from fedtune.tracking.projection import resolve_uri
+from fedtune.tracking.uri import resolve_uri
 
 #: The folder of artifacts of the sweep's run.
 ARTIFACTS = "report"

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from fedtune.analysis.history import load_sweep
 from fedtune.analysis.tracked import TrackedTrial
 from fedtune.errors import BadInput
-from fedtune.tracking.projection import resolve_uri
+from fedtune.tracking.uri import resolve_uri
 
 #: Half a point of accuracy: what counts as the same.
 SAME = 0.005

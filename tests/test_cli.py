@@ -47,6 +47,14 @@ def test_help_imports_nothing_heavy() -> None:
     assert "  doctor " in done.stdout
 
 
+def test_a_launch_waits_for_neither_ray_nor_mlflow_to_be_imported() -> None:
+    """Ray is imported where it is used, MLflow on the writer's thread."""
+    late = ("ray", "mlflow", "pandas", "datasets", "matplotlib")
+    script = f"import sys, fedtune.sweep.session; print({{*{late}}} & {{*sys.modules}} or 'none')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "none", done.stderr
+
+
 def test_every_field_is_an_option_of_run_and_of_sweep() -> None:
     for name in ("run", "sweep"):
         text = call(name, "--help", folder=Path()).out

@@ -9,7 +9,8 @@ from typing import Any
 from ray import tune
 
 from fedtune.sweep.trainable import DIVERGED, TRIAL_ID
-from fedtune.tracking.projection import Projection, resolve_uri
+from fedtune.tracking.projection import Projection
+from fedtune.tracking.uri import resolve_uri
 from fedtune.tracking.writer import Writer
 from fedtune.trial.results import stored_trial
 

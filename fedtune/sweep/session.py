@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,11 +22,14 @@ from fedtune.sweep.plan import Plan, load_plan, make_plan, warnings_of
 from fedtune.sweep.progress import Lines, Progress, Screen, Silent, duration
 from fedtune.sweep.sweepfile import SweepSpec
 from fedtune.tracking.names import run_name
-from fedtune.tracking.projection import Projection, resolve_uri
+from fedtune.tracking.uri import resolve_uri
 from fedtune.tracking.writer import Writer
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import available_cores, data_facts
 from fedtune.trial.results import Result
+
+if TYPE_CHECKING:
+    from fedtune.tracking.projection import Projection
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,14 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
         _check_threads(plan)
     print_plan(plan, spec, store, console)
     progress: Progress = Screen(plan, console) if console.is_terminal else Lines(plan, console)
-    writer = Writer(
+
+    def connect() -> Projection:
+        from fedtune.tracking.projection import Projection
+
         # The saved plan knows of earlier launches of a sweep that grows.
-        lambda: Projection(uri, plan.name, plan.axes, load_plan(store, plan.name).tags()),
-        store,
-        plan.by_id(),
-    )
+        return Projection(uri, plan.name, plan.axes, load_plan(store, plan.name).tags())
+
+    writer = Writer(connect, store, plan.by_id())
     launch = Launch(plan, store, progress, writer)
     try:
         report = _run(launch, options, console)

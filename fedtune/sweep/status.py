@@ -12,7 +12,8 @@ from fedtune.sweep import closing
 from fedtune.sweep.launch import Report
 from fedtune.sweep.plan import Plan, load_plan, read_plan
 from fedtune.tracking.names import run_name
-from fedtune.tracking.projection import Projection, resolve_uri
+from fedtune.tracking.projection import Projection
+from fedtune.tracking.uri import resolve_uri
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.results import read_result
 

@@ -12,16 +12,14 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 
-from fedtune.errors import BadInput
 from fedtune.provenance import git_commit
 from fedtune.tracking import names
+from fedtune.tracking.uri import resolve_uri
 from fedtune.trial.identity import Trial
 from fedtune.trial.results import Result
 from fedtune.trial.stopping import Outcome
@@ -246,39 +244,6 @@ class Projection:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", names.EXPERIMENT)
         known = self.client.get_experiment_by_name(name)
         return str(known.experiment_id if known else self.client.create_experiment(name))
-
-
-_SCHEMES = {"sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"}
-
-
-def _plugged_in(scheme: str) -> bool:
-    """Has somebody installed a tracking store of this kind? (mysql+pymysql is one of mysql.)"""
-    plugins = entry_points(group="mlflow.tracking_store")
-    return scheme.partition("+")[0] in _SCHEMES or scheme in plugins.names
-
-
-def resolve_uri(asked: str | None = None) -> str:
-    """The tracking URI: ``asked``, else ``MLFLOW_TRACKING_URI``, else mlflow.db in this folder.
-
-    Absolute, because trials run in other folders. Raises BadInput for a folder: MLflow 3 tracks in
-    databases and servers.
-    """
-    uri = asked or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    scheme = uri.partition(":")[0] if ":" in uri else ""
-    if scheme in ("", "file") and uri != "databricks":
-        raise BadInput.of(
-            "tracking_uri",
-            uri,
-            "MLflow does not track in folders any more; allowed is a database such as "
-            "sqlite:///mlflow.db or a server such as http://host:5000",
-        )
-    if scheme not in _SCHEMES and not _plugged_in(scheme):
-        allowed = ", ".join(sorted(_SCHEMES))
-        raise BadInput.of("tracking_uri", uri, f"no such kind of store; allowed are {allowed}")
-    prefix = "sqlite:///"
-    if uri.startswith(prefix) and not uri.startswith("sqlite:////"):
-        return f"{prefix}{Path(uri.removeprefix(prefix)).absolute()}"
-    return uri
 
 
 def _metrics(values: Mapping[str, Any], timestamp_ms: int, step: int) -> list[Metric]:
