@@ -25,7 +25,7 @@ from fedtune.tracking.uri import resolve_uri
 #: The folder of artifacts of the sweep's run.
 ARTIFACTS = "report"
 
-_FIGURES: tuple[Callable[[Grid], Drawn | None], ...] = (
+FIGURES: tuple[Callable[[Grid], Drawn | None], ...] = (
     figures.accuracy_at_budget,
     figures.rounds_to_target,
     curves.accuracy_per_round,
@@ -112,7 +112,7 @@ def _draw(grid: Grid, folder: Path) -> list[tuple[Drawn, str]]:
     folder.mkdir()
     drawn = []
     with style.settings():
-        for make in _FIGURES:
+        for make in FIGURES:
             figure = make(grid)
             if figure is None:
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +58,10 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def take(records: Iterator[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The first ``count`` records; the trial is left there."""
+    taken = [next(records) for _ in range(count)]
+    records.close()  # type: ignore[attr-defined]
+    return taken
