@@ -30,6 +30,9 @@ _MARKER = "steps/sequential"
 #: MLflow takes at most 1,000 metrics in a batch.
 _BATCH = 900
 
+#: MLflow cuts a tag, and so a note, at this many characters.
+_LONGEST_TAG = 8000
+
 #: An address with more runs than this is longer than browsers and terminals like.
 _RUNS_IN_URL = 24
 
@@ -97,7 +100,10 @@ class Projection:
         """
         if table:
             links = " · ".join(f"[{what}]({url})" for what, url in self.urls().items())
-            self.client.set_tag(self.parent_id, names.NOTE, f"{table}\n\nCurves: {links}\n")
+            curves = f"\n\nCurves: {links}\n"
+            fits = len(table) + len(curves) <= _LONGEST_TAG
+            note = table if fits else "The closing table is among the artifacts: `table.md`."
+            self.client.set_tag(self.parent_id, names.NOTE, note + curves)
         if not self._inherited:  # else `mlflow run` ends it
             self.client.set_terminated(self.parent_id, status)
         if table:

@@ -34,6 +34,7 @@ from support import (
 
 from fedtune.config import FIELDS, UNHASHED
 from fedtune.data import toy
+from fedtune.tracking.projection import Projection
 
 
 @dataclass(frozen=True)
@@ -285,6 +286,18 @@ def test_an_mlflow_that_cannot_be_reached_fails_the_launch_and_not_its_trials(
     again = call("sync", "--tracking-uri", nobody, folder=tmp_path)
     assert again.code == 1, again.everything
     assert "Traceback" not in again.everything
+
+
+def test_a_closing_table_too_long_for_a_note_is_among_the_artifacts(tmp_path: Path) -> None:
+    projection = Projection(new_database(tmp_path), "long")
+    run_id, row = projection.open_sweep(), "| a cell |\n"
+    projection.close_sweep("FINISHED", row * 1000, "a cell\n" * 1000)
+
+    note = projection.client.get_run(run_id).data.tags["mlflow.note.content"]
+    assert "`table.md`" in note
+    assert "Curves: [every metric](" in note
+    table = projection.client.download_artifacts(run_id, "table.md")
+    assert Path(table).read_text().count(row) == 1000
 
 
 def test_a_store_of_artifacts_that_refuses_keeps_no_round_from_mlflow(
