@@ -288,7 +288,10 @@ def test_an_mlflow_that_cannot_be_reached_fails_the_launch_and_not_its_trials(
     assert "Traceback" not in again.everything
 
 
-def test_a_closing_table_too_long_for_a_note_is_among_the_artifacts(tmp_path: Path) -> None:
+def test_a_closing_table_too_long_for_a_note_is_among_the_artifacts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where MLflow puts artifacts
     projection = Projection(new_database(tmp_path), "long")
     run_id, row = projection.open_sweep(), "| a cell |\n"
     projection.close_sweep("FINISHED", row * 1000, "a cell\n" * 1000)
