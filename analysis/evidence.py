@@ -64,15 +64,7 @@ def absent(role: str, dataset: str | None = None) -> Part:
 
 def show(sample: Sample) -> str:
     """The mean over seeds, with its interval or its range."""
-    if not sample.values:
-        return "–"
-    bounds = sample.interval()
-    if bounds is not None:
-        return f"{sample.mean:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"
-    seen = sample.values.values()
-    if len(seen) > 1:
-        return f"{sample.mean:.3f} ({min(seen):.3f} to {max(seen):.3f})"
-    return f"{sample.mean:.3f}"
+    return sample.shown("{:.3f}".format) if sample.values else "–"
 
 
 def unknown_for(clients: Sequence[int]) -> str:

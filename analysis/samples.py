@@ -10,7 +10,7 @@ part is never taken to be below zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,15 @@ class Sample:
         if self.examples is None:
             return self.noise
         return math.sqrt(_variance_of_mean(self.examples.mean(axis=0)))
+
+    def shown(self, form: Callable[[float], str]) -> str:
+        """The mean with its interval or, of fewer seeds, with its range; of one seed alone."""
+        bounds, seen = self.interval(), self.values.values()
+        if bounds is not None:
+            return f"{form(self.mean)} [{form(bounds[0])}, {form(bounds[1])}]"
+        if len(seen) > 1:
+            return f"{form(self.mean)} ({form(min(seen))} to {form(max(seen))})"
+        return form(self.mean)
 
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the mean over seeds; None for too few of them.

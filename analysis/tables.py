@@ -151,13 +151,8 @@ def points(sample: Sample) -> str:
     """
     if not sample.values:
         return ""
-    mean, bounds = tenths(sample.mean), sample.interval()
-    if bounds is not None:
-        return f"{mean} [{tenths(bounds[0])}, {tenths(bounds[1])}]"
-    seen = sample.values.values()
-    if len(seen) > 1:
-        return f"{mean} ({tenths(min(seen))} to {tenths(max(seen))})"
-    return f"{mean} ± {tenths(numbers.NORMAL_95 * sample.test_error)}"
+    open_still = f" ± {tenths(numbers.NORMAL_95 * sample.test_error)}"
+    return sample.shown(tenths) + (open_still if len(sample.values) == 1 else "")
 
 
 def tenths(value: float) -> str:
