@@ -111,7 +111,7 @@ def test_a_trial_that_was_run_elsewhere_is_taken_in_by_sync(bert: str, tmp_path:
         target = here / "trials" / source.name
         if not target.exists():
             target.mkdir()
-            for name in ("config.yaml", "partition.json", "rounds.jsonl", "memory.json"):
+            for name in ("config.yaml", "partition.json", "rounds.jsonl"):
                 (target / name).write_bytes((source / name).read_bytes())
     plan = there / "trials" / "sweeps" / "grid.yaml"
     (here / "trials" / "sweeps" / "grid.yaml").write_bytes(plan.read_bytes())
