@@ -37,6 +37,13 @@ from fedtune.data import toy
 from fedtune.tracking.projection import Projection
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_the_uri() -> Iterator[None]:
+    """`mlflow.set_tracking_uri` also sets the variable that later launches would read."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @dataclass(frozen=True)
 class Launched:
     """A finished launch of K = 1 and 4 in ``folder``, and the MLflow it was tracked in."""
