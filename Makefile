@@ -21,8 +21,9 @@ install: .venv/installed ## make .venv with the fedtune command and the tested v
 demo: install ## one comparison on real text, K = 1 against K = 32, tracked in MLflow
 	@$(IN_VENV) mlflow run . --env-manager local --experiment-name fedtune -P clients=32
 
-test: install ## the tests (under 15 minutes on two cores)
-	@$(IN_VENV) python -m pytest -m "not slow"
+# Two at a time, whole files: a file's tests share servers and trials that take long to make.
+test: install ## the tests (some ten minutes on two cores)
+	@$(IN_VENV) python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: install ## the tests that take minutes each
 	@$(IN_VENV) python -m pytest -m slow
