@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedtune.data.packing import Packing
+from fedtune.data.packing import Packing, send
 from fedtune.data.token_files import Split
 
 
@@ -33,10 +33,13 @@ class Batch:
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """Token ids padded to the longest text, and attention mask: both (B, T) int64."""
-        lengths = self.packing.lengths
-        real = (torch.arange(int(lengths.max())) < lengths[:, None]).to(self.token_ids.device)
-        token_ids = torch.full_like(real, self.pad_token_id, dtype=torch.int64)
-        token_ids[real] = self.token_ids.long()
+        lengths, device = self.packing.lengths, self.token_ids.device
+        column = torch.arange(int(lengths.max()))
+        real = column < lengths[:, None]
+        # Fetched, not put in place: to fill by a mask a GPU would have to count it first.
+        take = torch.where(real, (torch.cumsum(lengths, 0) - lengths)[:, None] + column, 0)
+        real, take = send(real, device), send(take, device)
+        token_ids = torch.where(real, self.token_ids[take].long(), self.pad_token_id)
         return token_ids, real.long()
 
 
@@ -82,12 +85,14 @@ class DeviceSplit:
         indices = indices[torch.argsort(self.lengths[indices], stable=True)]
         lengths = self.lengths[indices]
         packing = Packing(self.padded_lengths()[indices], device)
-        starts = self.starts[indices].repeat_interleave(packing.lengths).to(device)
+        starts = send(self.starts[indices].repeat_interleave(packing.lengths), device)
         take = starts + packing.positions
         if self.pad_to:
-            real = packing.positions < lengths.repeat_interleave(packing.lengths).to(device)
+            own = send(lengths.repeat_interleave(packing.lengths), device)
+            real = packing.positions < own
             token_ids = self.token_ids[torch.where(real, take, 0)]
             token_ids = torch.where(real, token_ids, self.pad_token_id)
         else:
             token_ids = self.token_ids[take]
-        return Batch(token_ids, packing, self.labels[indices.to(device)], self.pad_token_id)
+        labels = self.labels[send(indices, device)]
+        return Batch(token_ids, packing, labels, self.pad_token_id)

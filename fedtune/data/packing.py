@@ -36,18 +36,31 @@ def round_up(num_rows: int) -> int:
     return -(-num_rows // step) * step
 
 
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor``, of the CPU, on ``device``; a GPU goes on working meanwhile.
+
+    A plain copy would wait until the GPU has done all it was given: once for each part of a batch.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class Group:
     """A few neighbouring texts, side by side at the width T of the longest, rounded up.
 
     ``take`` (texts, T): the token, counted from the group's first, that stands there; a text's
-    first one where there is none. ``real`` (texts, T): whether there is one.
+    first one where there is none. ``real`` (texts, T): whether there is one. ``text`` and
+    ``column``, a number each for every token: where it stands.
     """
 
     texts: slice
     tokens: slice
     take: Tensor
     real: Tensor
+    text: Tensor
+    column: Tensor
     has_padding: bool
 
     @property
@@ -68,11 +81,10 @@ class Group:
     def gather(self, parts: int, heads: int) -> Tensor:
         """The way back: where to fetch (token, part, head) in (part, text, head, column)."""
         device = self.take.device
-        text, column = self.real.nonzero(as_tuple=True)
         part = torch.arange(parts, device=device)[:, None]
         head = torch.arange(heads, device=device)
-        place = (part * self.num_texts + text[:, None, None]) * heads + head
-        return (place * self.width + column[:, None, None]).flatten()
+        place = (part * self.num_texts + self.text[:, None, None]) * heads + head
+        return (place * self.width + self.column[:, None, None]).flatten()
 
     def key_bias(self, heads: int, dtype: torch.dtype) -> Tensor:
         """What hides padding from a softmax over columns: 0 or -inf, (texts x heads, 1, T)."""
@@ -96,9 +108,10 @@ class Packing:
         self._starts = torch.cumsum(lengths, 0) - lengths
         self.num_tokens = int(lengths.sum())
         positions = torch.arange(self.num_tokens) - self._starts.repeat_interleave(lengths)
-        self.positions = positions.to(self.device)
-        self.starts = self._starts.to(self.device)
+        self.positions = send(positions, self.device)
+        self.starts = send(self._starts, self.device)
         self._indices: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
+        self._biases: dict[tuple[int, int, torch.dtype], Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -112,14 +125,18 @@ class Packing:
         for first in range(0, len(self), self.group_size):
             lengths = self.lengths[first : first + self.group_size]
             start = int(self._starts[first])
+            tokens = slice(start, start + int(lengths.sum()))
+            text = torch.arange(len(lengths)).repeat_interleave(lengths)
             column = torch.arange(-(-int(lengths.max()) // WIDTH_STEP) * WIDTH_STEP)
             real = column < lengths[:, None]
             offsets = (self._starts[first : first + self.group_size] - start)[:, None]
             yield Group(
                 texts=slice(first, first + len(lengths)),
-                tokens=slice(start, start + int(lengths.sum())),
-                take=torch.where(real, offsets + column, offsets).to(self.device),
-                real=real.to(self.device),
+                tokens=tokens,
+                take=send(torch.where(real, offsets + column, offsets), self.device),
+                real=send(real, self.device),
+                text=send(text, self.device),
+                column=self.positions[tokens],
                 has_padding=not bool(real.all()),
             )
 
@@ -130,3 +147,10 @@ class Packing:
             group = self.groups[number]
             self._indices[key] = group.spread(parts, heads), group.gather(parts, heads)
         return self._indices[key]
+
+    def key_bias(self, number: int, heads: int, dtype: torch.dtype) -> Tensor:
+        """``key_bias`` of group ``number``, made once and kept for the next layer."""
+        key = (number, heads, dtype)
+        if key not in self._biases:
+            self._biases[key] = self.groups[number].key_bias(heads, dtype)
+        return self._biases[key]

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from fedtune.data.batches import DeviceSplit
+from fedtune.data.packing import send
 from fedtune.federated.flat import FlatModel
 
 #: Tokens in one evaluation batch, give or take a text.
@@ -50,7 +51,7 @@ def evaluate(flat: FlatModel, data: DeviceSplit) -> Evaluation:
         batch = data.batch(indices)
         scores = flat.forward(batch)
         # A batch sorts its texts by length too, and these are sorted: their order stays.
-        predictions[indices.to(device)] = scores.argmax(dim=-1)
+        predictions[send(indices, device)] = scores.argmax(dim=-1)
         loss_sum += cross_entropy(scores.double(), batch.labels, reduction="sum")
     count = len(order)
     correct = (predictions == data.labels).sum()

@@ -50,7 +50,10 @@ class LocalTraining:
         """A fresh optimiser: clients keep no state between rounds."""
         if self.optimizer == "adamw":
             return torch.optim.AdamW(
-                [flat.parameters], lr=self.learning_rate, weight_decay=self.weight_decay
+                [flat.parameters],
+                lr=self.learning_rate,
+                weight_decay=self.weight_decay,
+                fused=flat.parameters.is_cuda,  # one kernel over the one vector
             )
         return torch.optim.SGD(
             [flat.parameters],

@@ -54,7 +54,7 @@ class _Attention(torch.autograd.Function):
                 ask = ask.view(rows, width, size)
             scores = _scores(ask, key, size**-0.5)
             if group.has_padding:
-                scores += group.key_bias(heads, scores.dtype)
+                scores += packing.key_bias(number, heads, scores.dtype)
             weights = scores.softmax(dim=-1)
             if dropout:
                 mask = keep_mask(tuple(weights.shape), dropout, weights.dtype, weights.device)

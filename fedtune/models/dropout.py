@@ -44,6 +44,8 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """Zero each element of ``x`` with probability ``p`` and divide the others by 1 - p."""
     if p == 0:
         return x
+    if x.device.type != "cpu":  # PyTorch's is one kernel there
+        return torch.nn.functional.dropout(x, p, training=True)
     mask = keep_mask(tuple(x.shape), p, x.dtype, x.device)
     kept: Tensor = _Scale.apply(x, mask, 1 / (1 - p))  # type: ignore[no-untyped-call]
     return kept
