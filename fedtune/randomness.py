@@ -9,6 +9,8 @@ needs to be saved in a checkpoint.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,3 +32,16 @@ def generator(*key: int | str) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(derive_seed(*key))
+
+
+@contextmanager
+def seeded(*key: int | str) -> Iterator[None]:
+    """PyTorch's own generator on the CPU as if seeded by ``derive_seed(*key)``, and put back after.
+
+    ``torch.manual_seed`` would start CUDA on every GPU of the machine, also for a trial on the CPU.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(*key))
+        yield

@@ -6,7 +6,7 @@ import itertools
 
 import torch
 
-from fedtune.randomness import derive_seed, generator
+from fedtune.randomness import derive_seed, generator, seeded
 
 
 def test_a_key_gives_the_same_seed_on_every_machine() -> None:
@@ -50,3 +50,14 @@ def test_making_a_generator_leaves_the_global_state_alone() -> None:
     before = torch.get_rng_state()
     torch.rand(4, generator=generator("anything"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_draw_from_the_shared_generator_leaves_it_as_it_was() -> None:
+    torch.manual_seed(derive_seed("head", 1))
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    untouched = torch.rand(3)
+    torch.manual_seed(5)
+    with seeded("head", 1):
+        assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(torch.rand(3), untouched)

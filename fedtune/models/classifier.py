@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fedtune.errors import BadInput, first_line
-from fedtune.randomness import derive_seed
+from fedtune.randomness import seeded
 
 
 def load_classifier(directory: Path, *, label_names: Sequence[str], seed: int) -> Any:
@@ -28,8 +28,7 @@ def load_classifier(directory: Path, *, label_names: Sequence[str], seed: int) -
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     try:
-        with torch.random.fork_rng(), quiet_transformers():
-            torch.manual_seed(derive_seed(seed, "new parameters"))
+        with seeded(seed, "new parameters"), quiet_transformers():
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 directory,
                 config=AutoConfig.from_pretrained(
@@ -102,8 +101,7 @@ def draw_head(model: Any, *key: int | str) -> None:
     names = head_names(model)
     parameters = dict(model.named_parameters())
     modules = dict.fromkeys(name.rpartition(".")[0] for name in names)
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(derive_seed("head", *key))
+    with seeded("head", *key), torch.no_grad():
         drawn: dict[str, Tensor] = {}
         for name in names:  # on the CPU, so that every device starts from the same head
             parameter = parameters[name]
@@ -139,8 +137,17 @@ def architecture_fault(directory: Path) -> str | None:
     )
 
 
+#: Architectures whose first position has the number after that of padding.
+_POSITIONS_AFTER_PADDING = frozenset(
+    (
+        *("camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "mpnet"),
+        *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+    )
+)
+
+
 def describe(directory: Path) -> dict[str, int]:
-    """Layers, positions, vocabulary, width, heads from the configuration; 0 for unknown."""
+    """Layers, positions for text, vocabulary, width, heads of the configuration; 0 for unknown."""
     config = json.loads((directory / "config.json").read_text())
     spellings = {
         "layers": ("num_hidden_layers", "n_layers", "num_layers", "n_layer"),
@@ -149,7 +156,10 @@ def describe(directory: Path) -> dict[str, int]:
         "hidden_size": ("hidden_size", "dim", "d_model"),
         "heads": ("num_attention_heads", "n_heads", "n_head"),
     }
-    return {
+    found = {
         name: int(next((config[key] for key in keys if key in config), 0))
         for name, keys in spellings.items()
     }
+    if found["max_positions"] and config.get("model_type") in _POSITIONS_AFTER_PADDING:
+        found["max_positions"] -= int(config.get("pad_token_id", 1)) + 1
+    return found

@@ -265,6 +265,12 @@ def test_the_shape_of_a_model_is_read_from_its_configuration(name: str, tiny: Pa
     assert (shape["layers"], shape["hidden_size"]) == (2, 32)
 
 
+def test_positions_that_stand_for_padding_take_no_text(tmp_path: Path) -> None:
+    config = {"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert describe(tmp_path)["max_positions"] == 512
+
+
 def test_what_a_configuration_does_not_say_is_zero(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     assert set(describe(tmp_path).values()) == {0}
