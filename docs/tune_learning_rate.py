@@ -7,6 +7,7 @@ The trials are ordinary fedtune trials: what has been run once is read from the 
 
 import argparse
 
+import torch
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
@@ -22,8 +23,9 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=128)
     asked = parser.parse_args()
     settings = {key: value for key, value in vars(asked).items() if key != "samples"}
+    gpus = 1 if torch.cuda.is_available() else 0
     tuner = tune.Tuner(
-        fedtune.trainable,
+        tune.with_resources(fedtune.trainable, {"cpu": 1, "gpu": gpus}),
         param_space={
             **settings,
             "clients": 1,

@@ -12,6 +12,7 @@ again, and it goes on from there. Any other field of ``fedtune.TrialConfig`` can
 import argparse
 import json
 
+import torch
 from ray import tune
 
 import fedtune
@@ -35,8 +36,9 @@ else:
     space = {"clients": tune.grid_search(asked.clients), "store": asked.store, **settings}
     search = tune.TuneConfig()
 tracking = fedtune.MlflowCallback("my-tune-script", store=asked.store)
+gpus = 1 if torch.cuda.is_available() else 0  # a part, such as 0.25, lets trials share one
 results = tune.Tuner(
-    fedtune.trainable,
+    tune.with_resources(fedtune.trainable, {"cpu": 1, "gpu": gpus}),
     param_space=space,
     tune_config=search,
     run_config=tune.RunConfig(callbacks=[tracking]),

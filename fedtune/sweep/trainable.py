@@ -10,6 +10,7 @@ from typing import Any
 
 from fedtune.federated.local import Diverged
 from fedtune.sweep.space import trial_of_space
+from fedtune.trial.federation import DEVICE_ERRORS
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import prepare
@@ -28,7 +29,8 @@ def trainable(config: Mapping[str, Any]) -> None:
     ``./trials`` where the script was started). Reports every round's record under its tracked
     names, with ``round``. A worker that died goes on after its last committed round. A federated
     trial whose baseline is not finished goes on, and stops as soon as the target is known and met.
-    A trial that diverges reports ``diverged`` and ends.
+    A trial that diverges reports ``diverged`` and ends. ``device`` and ``threads`` on ``auto`` are
+    what Tune gave the trial (``tune.with_resources``): the CPU, unless that has a GPU.
     """
     from ray import tune
 
@@ -47,7 +49,8 @@ def trainable(config: Mapping[str, Any]) -> None:
 def launch_trainable(config: Mapping[str, Any]) -> None:
     """:func:`trainable` for fedtune's own launches: an error is reported, not retried.
 
-    The same computation would fail the same way again; retrying is for workers that die.
+    The same computation would fail the same way again; retrying is for workers that die, and for
+    GPUs that broke down or were too full: those get a new process.
     """
     from ray import tune
 
@@ -56,6 +59,8 @@ def launch_trainable(config: Mapping[str, Any]) -> None:
     except Exception as error:
         trial, store = _resolve(config)
         reason = note_failure(TrialFolder(store, trial.trial_id), error)
+        if isinstance(error, DEVICE_ERRORS):
+            raise
         tune.report({TRIAL_ID: trial.trial_id, FAILED: reason})
 
 
@@ -66,14 +71,17 @@ def _resolve(config: Mapping[str, Any]) -> tuple[Trial, Path]:
     found = trial_of_space(config)
     if isinstance(found, Trial):
         return found, store
-    if found.threads == "auto":  # here that is what Tune gave the trial, not the whole machine
-        found = found.replace(threads=_assigned_cpus())
+    # Here `auto` is what Tune gave the trial, not the whole machine.
+    if found.threads == "auto":
+        found = found.replace(threads=max(int(_assigned("CPU", 1.0)), 1))
+    if found.device == "auto" and not _assigned("GPU", 0.0):
+        found = found.replace(device="cpu")
     with contextlib.chdir(home):
         return prepare(found), store
 
 
-def _assigned_cpus() -> int:
+def _assigned(kind: str, otherwise: float) -> float:
     import ray
 
-    cpus: float = ray.get_runtime_context().get_assigned_resources().get("CPU", 1.0)
-    return max(int(cpus), 1)
+    found: float = ray.get_runtime_context().get_assigned_resources().get(kind, otherwise)
+    return found

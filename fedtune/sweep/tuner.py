@@ -67,8 +67,12 @@ class LaunchCallback(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         trial_id = Trial.from_dict(trial.config).trial_id
-        reason = f"its worker died {WORKER_RETRIES + 1} times (out of memory?)"
-        TrialFolder(self._launch.store, trial_id).note_failure(reason)
+        folder = TrialFolder(self._launch.store, trial_id)
+        noted = folder.failure.is_file()  # by a worker that could still say why
+        why = f"see {folder.failure}" if noted else "out of memory?"
+        reason = f"its worker died {WORKER_RETRIES + 1} times ({why})"
+        if not noted:
+            folder.note_failure(reason)
         self._launch.fail(trial_id, reason)
 
     def __getstate__(self) -> dict[str, Any]:
