@@ -25,7 +25,7 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(min_length=1)]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class TrialConfig(BaseModel):
     precision: Annotated[Literal["auto", "fp32", "bf16"], Allowed("'auto', 'fp32' or 'bf16'")] = (
         Field("auto", description="of matrix products; auto: bf16 where the hardware has it")
     )
-    device: Annotated[Device, Allowed("'auto', 'cpu', 'mps', 'cuda' or 'cuda:N'")] = Field(
+    device: Annotated[Device, Allowed("'auto', 'cpu', 'cuda' or 'cuda:N'")] = Field(
         "auto", description="auto: cuda where there is one, else cpu"
     )
     threads: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1")] = Field(

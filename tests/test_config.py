@@ -170,7 +170,7 @@ RIGHT: list[tuple[str, Any]] = [
     *(("target_accuracy", value) for value in ("none", 0.87, 1.0)),
     *((field, value) for field in FLAGS for value in (True, False)),
     *((field, word) for field, words in WORDS.items() for word in words),
-    *(("device", value) for value in ("auto", "cpu", "mps", "cuda", "cuda:3")),
+    *(("device", value) for value in ("auto", "cpu", "cuda", "cuda:3")),
 ]
 
 

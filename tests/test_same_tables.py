@@ -54,7 +54,8 @@ def study(tiny: Path) -> str:
 def test_two_launches_and_one_interrupted_five_times_give_the_same_tables(
     study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulation, "CHECKPOINT_EVERY_S", 0.0)  # every round is a place to stop
+    # Every round is a place to stop.
+    monkeypatch.setattr(simulation, "checkpoint_pause", lambda took_s: 0.0)
     folders = [tmp_path / name for name in ("first", "second", "interrupted")]
     for folder in folders:
         folder.mkdir()

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fedtune.data import catalog
 from fedtune.models import zoo
-from fedtune.trial.prepare import available_cores, has_bf16
+from fedtune.trial.prepare import available_cores, device_exists, has_bf16
 
 _NEEDED = {
     "torch": "every trial",
@@ -47,12 +47,14 @@ def _device(console: Console) -> int:
     except ImportError:
         return 0  # named above already
     cores = available_cores()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if device_exists("cuda") else "cpu"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = ", ".join(torch.cuda.get_device_name(number) for number in range(count))
     if device == "cuda":
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        _good(console, f"device=auto is cuda: {', '.join(names)}; {cores} cores")
+        _good(console, f"device=auto is cuda: {names}; {cores} cores")
     else:
-        _good(console, f"device=auto is cpu: {cores} cores (no CUDA device)")
+        why = f"this PyTorch has no code for {names}" if names else "no CUDA device"
+        _good(console, f"device=auto is cpu: {cores} cores ({why})")
     reason = "has bf16 matrix products" if has_bf16(device) else "has none in bf16"
     precision = "bf16" if has_bf16(device) else "fp32"
     _good(console, f"precision=auto is {precision}: {device} {reason}")

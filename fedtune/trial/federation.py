@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fedtune.data.batches import DeviceSplit
 from fedtune.data.partition import iid_partition, label_counts
@@ -29,6 +30,10 @@ from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import data_facts, open_examples, recipe_of
 
 BYTES_PER_PARAMETER = 4  # fp32, the precision in which parameters travel
+
+#: What a GPU raises that lacks memory or has broken down. Not the trial's fault: who shares the
+#: GPU decides over the first, and after the second nothing computes in that process any more.
+DEVICE_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
 
 
 class Federation:
@@ -95,9 +100,9 @@ class Federation:
                 round_num,
                 self._draw_own_head if own_heads else lambda client_id: None,
             )
-            # Waits for the device too, so the time below is that of the work.
-            params_digest = digest(server)
+        # The norms that a round ends with waited for the device, so this is the time of the work.
         elapsed = time.perf_counter() - start
+        params_digest = digest(server)
         if self.flat.buffers_digest() != self._buffers:
             raise RuntimeError("training changed the model's buffers, which FedAvg cannot average")
         traffic = 2 * config.clients * BYTES_PER_PARAMETER * self.flat.num_parameters
@@ -132,7 +137,7 @@ class Federation:
         with self._settings():
             self.flat.values.copy_(self.server)
             # Copies, because safetensors refuses tensors that are views into one buffer.
-            state = {name: t.detach().cpu().clone() for name, t in _state(self.flat).items()}
+            state = {name: t.to("cpu", copy=True) for name, t in _state(self.flat).items()}
             with quiet_transformers():
                 self.flat.model.save_pretrained(directory, state_dict=state)
         for name in TOKENIZER_FILES:
@@ -141,7 +146,10 @@ class Federation:
                 shutil.copyfile(source, directory / name)
 
     def load(self, directory: Path, params_digest: str) -> None:
-        """Take the server's model from a checkpoint; ValueError unless it has ``params_digest``."""
+        """Take the server's model from a checkpoint; ValueError unless it has ``params_digest``.
+
+        What the device itself raises (DEVICE_ERRORS) is let through.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -150,6 +158,8 @@ class Federation:
             for path in sorted(directory.glob("*.safetensors")):
                 for name, tensor in load_file(path).items():
                     state[name].copy_(tensor)
+        except DEVICE_ERRORS:
+            raise
         except (SafetensorError, OSError, KeyError, RuntimeError) as error:
             raise ValueError(f"{directory} cannot be read ({error})") from error
         self.server.copy_(self.flat.values)
@@ -163,18 +173,18 @@ class Federation:
         """
         data = self.splits["train"]
         spread = torch.linspace(0, len(data) - 1, size * num_batches).long()
-        first, rest = spread[:: max(num_batches, 1)], spread
+        first = spread[::num_batches]
         with self._settings():
             self.flat.values.copy_(self.server)
             once = replace(self.recipe, local_epochs=1, drop_last=False, batch_size=size)
             train_client(self.flat, data, first, once, 0, 0)
             start = time.perf_counter()
-            train_client(self.flat, data, rest, once, 0, 0)
+            train_client(self.flat, data, spread, once, 0, 0)
             trained = time.perf_counter()
-            part = data.subset(rest)
+            part = data.subset(spread)
             evaluate(self.flat, part)
             evaluated = time.perf_counter()
-        return len(rest) / (trained - start), len(rest) / (evaluated - trained)
+        return len(spread) / (trained - start), len(spread) / (evaluated - trained)
 
     def _evaluate(self, server: torch.Tensor, round_num: int) -> dict[str, Any]:
         metrics: dict[str, Any] = {}
@@ -247,14 +257,19 @@ def _deterministic_kernels() -> Iterator[None]:
     """What a GPU needs to give the same bits again; a CPU does so anyway."""
     # cuBLAS is deterministic only with a fixed workspace, set before its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    settings, mode = torch.utils.deterministic, torch.get_deterministic_debug_mode()
+    fills = settings.fill_uninitialized_memory  # type: ignore[attr-defined]
     # Else every buffer that is about to be overwritten is filled first.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    asked = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    settings.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # A warning, since an architecture of the user's may have a step that knows no other way.
+    torch.set_deterministic_debug_mode("warn")
     try:
-        yield
+        # Of attention's kernels the plain one: a warning does not make the others deterministic.
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
-        torch.use_deterministic_algorithms(asked)
+        torch.set_deterministic_debug_mode(mode)
+        settings.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
 
 
 def _state(flat: FlatModel) -> dict[str, torch.Tensor]:

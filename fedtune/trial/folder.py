@@ -64,6 +64,11 @@ class TrialFolder:
     def exists(self) -> bool:
         return (self.path / "config.yaml").is_file()
 
+    @property
+    def has_rounds(self) -> bool:
+        """Is a round committed, or its commit begun?"""
+        return self.rounds_path.is_file() or any(self.path.glob("checkpoint*"))
+
     # What was asked
 
     def write_config(
@@ -71,7 +76,7 @@ class TrialFolder:
     ) -> None:
         """Write ``config.yaml``: the resolved configuration, identity and facts, as flat keys.
 
-        ``begun_ms`` (Unix time) and ``git_commit`` stay those of the first writing; where the trial
+        ``begun_ms`` (Unix time) and ``git_commit`` stay those of the first round; where the trial
         goes on (``computes``) with other hardware or libraries, both are named.
         """
         identity = {
@@ -81,14 +86,13 @@ class TrialFolder:
             "begun_ms": round(1000 * time.time()),
             "git_commit": git_commit(),
         }
-        begun = self.read_config()
-        identity |= {key: begun[key] for key in ("begun_ms", "git_commit") if key in begun}
-        for key, now in (
-            ("hardware", hardware(str(trial.config.device))),
-            ("libraries", libraries()),
-        ):
-            told = begun.get(key, now).split("; ")
-            identity[key] = "; ".join(told if now in told or not computes else [*told, now])
+        begun = self.read_config() if self.has_rounds else {}
+        identity |= {key: begun[key] for key in ORIGIN if key in begun}
+        if computes:
+            now = {"hardware": hardware(str(trial.config.device)), "libraries": libraries()}
+            for key, name in now.items():
+                told = begun[key].split("; ") if key in begun else []
+                identity[key] = "; ".join(dict.fromkeys([*told, name]))
         values = trial.to_dict() | identity | dict(facts)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / "config.yaml", yaml.safe_dump(values, sort_keys=False))
@@ -137,10 +141,16 @@ class TrialFolder:
         kept = self.read_json("memory.json")
         return float(kept["peak_mb"]) if kept else None
 
-    def note_failure(self, text: str) -> Path:
-        """Keep why the trial failed (a traceback, say) until it is run again; where it is kept."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.failure, text)
+    def note_failure(self, text: str) -> Path | None:
+        """Keep why the trial failed (a traceback, say) until it is run again.
+
+        Where it is kept; None where that fails too, as on a disk that is full.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.failure, text)
+        except OSError:
+            return None
         return self.failure
 
     # Rounds

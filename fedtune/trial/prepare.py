@@ -213,13 +213,34 @@ def _settle_rate(config: TrialConfig, model: ModelSource) -> float:
 
 
 def device_exists(device: str) -> bool:
-    """Has this machine the device ("cpu", "mps", "cuda" or "cuda:N")?"""
+    """Has this machine the device ("cpu", "cuda" or "cuda:N"), and this PyTorch code for it?"""
     import torch
 
     kind, _, index = device.partition(":")
-    if kind == "cuda":
-        return torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()
-    return kind == "cpu" or torch.backends.mps.is_available()
+    number = int(index or 0)
+    if kind == "cpu" or not torch.cuda.is_available() or number >= torch.cuda.device_count():
+        return kind == "cpu"
+    return has_kernels(torch.cuda.get_device_capability(number), torch.cuda.get_arch_list())
+
+
+def has_kernels(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
+    """Can a GPU run what PyTorch was built for (``sm_90`` and the like)?
+
+    Code for one runs on those of the same major number that are no older; ``compute_NN`` is
+    compiled on the spot for anything newer. PyTorch itself would only say so at the first kernel.
+    """
+    major, minor = capability
+    for name in built_for:
+        kind, _, number = name.partition("_")
+        digits = number.rstrip("af")
+        if not digits.isdecimal():
+            return True  # not NVIDIA's names: nothing is known
+        least = divmod(int(digits), 10)
+        if kind == "compute" and (major, minor) >= least:
+            return True
+        if kind == "sm" and major == least[0] and minor >= least[1]:
+            return True
+    return not built_for
 
 
 def has_bf16(device: str) -> bool:

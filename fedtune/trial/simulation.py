@@ -16,14 +16,21 @@ from fedtune.trial.folder import DamagedFolder, TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.memory import PeakMemory
 from fedtune.trial.prepare import device_exists, prepare
-from fedtune.trial.results import divergence
+from fedtune.trial.results import divergence, read_result
 from fedtune.trial.stopping import Target
 
-#: Seconds between checkpoints at least. Rounds that are quicker wait, and are committed together.
-CHECKPOINT_EVERY_S = 1.0
 
 #: How long a worker waits for one that was killed and has not let go of the trial yet.
 HANDOVER_S = 30.0
+
+
+def checkpoint_pause(took_s: float) -> float:
+    """Seconds until the next checkpoint after one that took ``took_s`` to write.
+
+    Rounds that are quicker wait, and are committed together, so that no more than a tenth of a
+    trial is writing: 440 MB of a BERT beside rounds of a second on a GPU.
+    """
+    return max(1.0, 10 * took_s)
 
 
 def simulate(config: TrialConfig, store: str | Path | None = None) -> Iterator[dict[str, Any]]:
@@ -102,7 +109,7 @@ def _new_rounds(
     rule = federation.trial.stop_rule
     records = list(records)
     pending: list[dict[str, Any]] = []
-    committed_at = time.monotonic()
+    committed_at, pause = time.monotonic(), checkpoint_pause(0.0)
     # With rounds pending the trial goes on to the next commit, even if a target has become known
     # since the last look: otherwise they would be lost.
     while pending or not rule.ended(records, target()):
@@ -127,32 +134,36 @@ def _new_rounds(
             folder.write_predictions(round_num, federation.test_predictions)
         records.append(record)
         pending.append(record)
-        due = time.monotonic() - committed_at >= CHECKPOINT_EVERY_S
+        begun_at = time.monotonic()
+        due = begun_at - committed_at >= pause
         if folder is None or due or round_num == 0 or rule.ended(records, target()):
             if folder is not None:
                 folder.commit(pending, federation.save)
             committed_at = time.monotonic()
+            pause = checkpoint_pause(committed_at - begun_at)
             yield from pending
             pending.clear()
 
 
 def as_begun(trial: Trial, folder: TrialFolder) -> Trial:
-    """The trial with what ``auto`` became when it was begun: its device, precision and threads.
+    """The trial with what ``auto`` became when its first round ran: device, precision, threads.
 
-    Raises BadInput where the device is not there any more.
+    Raises BadInput where rounds are missing and the device is not there any more.
     """
     begun = folder.read_config()
-    if not begun:
+    if not begun or not folder.has_rounds:
         return trial
     kept = {key: begun[key] for key in ("device", "precision", "threads", "model", "dataset")}
-    if not device_exists(kept["device"]):
+    begun_trial = Trial(**{**vars(trial), "config": trial.config.replace(**kept)})
+    has_device = device_exists(kept["device"])
+    if not has_device and not read_result(folder.path.parent, begun_trial).ended:
         raise BadInput.of(
             "device",
             kept["device"],
             f"trial {folder.trial_id} was begun there and this machine has no such device; "
             "go on where there is one, or begin anew in another --store",
         )
-    return Trial(**{**vars(trial), "config": trial.config.replace(**kept)})
+    return begun_trial
 
 
 def _facts(folder: TrialFolder) -> dict[str, Any]:
@@ -162,4 +173,5 @@ def _facts(folder: TrialFolder) -> dict[str, Any]:
 def note_failure(folder: TrialFolder, error: Exception) -> str:
     """Keep the traceback in the trial's folder and return a line that says what and where."""
     path = folder.note_failure("".join(traceback.format_exception(error)))
-    return f"{type(error).__name__}: {first_line(error)} (see {path})"
+    where = f" (see {path})" if path else ""
+    return f"{type(error).__name__}: {first_line(error)}{where}"

@@ -13,7 +13,7 @@ from fedtune.trial.federation import Federation
 @pytest.fixture
 def every_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every round gets a checkpoint, however quick it is."""
-    monkeypatch.setattr(simulation, "CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(simulation, "checkpoint_pause", lambda took_s: 0.0)
 
 
 @pytest.fixture

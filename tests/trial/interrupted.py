@@ -127,7 +127,7 @@ def peak_memory(config: TrialConfig) -> int:
 
 def main(model: str, large_model: str, folder: Path) -> None:
     torch.set_num_threads(1)
-    simulation.CHECKPOINT_EVERY_S = 0.0
+    simulation.checkpoint_pause = lambda took_s: 0.0
     config = quick(model, max_rounds=2)
     list(simulate(config))  # imports and caches, which every child then has
 

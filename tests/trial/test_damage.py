@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import pytest
 from quick import folder_of, quick, run
 
 from fedtune import TrialConfig
+from fedtune.trial import folder as folder_module
+from fedtune.trial import simulation
 from fedtune.trial.federation import Federation
 from fedtune.trial.folder import DamagedFolder, TrialFolder
 
@@ -144,3 +147,15 @@ def test_a_full_disk_loses_no_committed_round(
             run(config, tmp_path)
     assert len(folder_of(config, tmp_path).records()) == 2
     assert run(config, tmp_path) == run(config)
+
+
+def test_on_a_full_disk_a_failure_is_told_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = TrialFolder(tmp_path, "0123456789ab")
+    assert "(see " in simulation.note_failure(folder, ValueError("no such class"))
+    monkeypatch.setattr(folder_module, "write_atomically", full)
+    assert simulation.note_failure(folder, ValueError("no")) == "ValueError: no"

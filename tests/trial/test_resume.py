@@ -71,7 +71,7 @@ def test_every_round_is_on_disk_before_it_is_shown(
 def test_quick_rounds_are_committed_together_and_shown_only_then(
     bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulation, "CHECKPOINT_EVERY_S", 3600.0)
+    monkeypatch.setattr(simulation, "checkpoint_pause", lambda took_s: 3600.0)
     config = quick(bert)
     folder, on_disk, commits = folder_of(config, tmp_path), [], []
     commit = TrialFolder.commit
@@ -186,7 +186,22 @@ def test_a_stored_device_that_is_absent_says_what_to_do(
     path.write_text(yaml.safe_dump(stored | {"device": "cuda:7"}))
     with pytest.raises(BadInput, match=r"^device='cuda:7': .*another --store"):
         run(config.replace(max_rounds=5), tmp_path)
+    assert len(run(config, tmp_path)) == 4, "what has ended needs no device"
     assert rounds_run == [1, 2, 3]
+
+
+def test_a_trial_without_a_round_may_begin_on_another_device(bert: str, tmp_path: Path) -> None:
+    config = quick(bert, device="auto")
+    folder = folder_of(config, tmp_path)
+    folder.write_config(prepare(config), {})
+    path = folder.path / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"device": "cuda:7"}))
+    assert len(run(config.replace(device="cpu"), tmp_path)) == 4
+    assert folder.read_config()["device"] == "cpu"
+
+
+def test_a_checkpoint_that_takes_long_to_write_is_written_less_often() -> None:
+    assert [simulation.checkpoint_pause(took_s) for took_s in (0.0, 0.01, 2.0)] == [1.0, 1.0, 20.0]
 
 
 def test_a_trial_in_use_is_refused_and_its_owner_named(
