@@ -5,8 +5,9 @@
 A shape is LAYERSxWIDTH of a BERT with random weights and BERT base's vocabulary. Both sides train
 in this process on the same batches and take turns, round by round; the first round is not counted.
 The eager loop is what one writes by hand: transformers' model under bf16 autocast, a copy for each
-client, their mean. Its batches come padded from tokens that are on the device already, so it is
-spared the DataLoader. Without a GPU the same is computed on the processor.
+client, added to a running mean. Its texts are on the device already, padded once and cut to the
+longest of a batch, so it is spared the DataLoader; and its kernels need not be deterministic, as
+fedtune's are. Without a GPU the same is computed on the processor.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import torch
 
 from benchmarks.ceiling import matmul_ceiling, operations
 from benchmarks.workload import federation, make_model, markdown, measured_on
+from fedtune.data.packing import send
 from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import available_cores
 
@@ -42,27 +44,36 @@ def eager_round(made: Federation, server: Any) -> Round:
     """The hand-written loop's round; each goes on from ``server``, transformers' model."""
     data, recipe = made.splits["train"], made.recipe
     bf16 = made.trial.config.precision == "bf16"
+    column = torch.arange(int(data.lengths.max()))
+    real = (column < data.lengths[:, None]).to(made.device)
+    take = torch.where(real, (data.starts[:, None] + column).to(made.device), 0)
+    texts = torch.where(real, data.token_ids[take].long(), data.pad_token_id)
 
     def one_round(round_num: int) -> None:
-        states = []
+        mean: dict[str, torch.Tensor] = {}
         for client_id, examples in enumerate(made.clients):
             model = copy.deepcopy(server)
             optimizer = torch.optim.SGD(model.parameters(), lr=recipe.learning_rate)
             for positions in recipe.batches(len(examples), round_num, client_id):
-                batch = data.batch(examples[positions])
-                token_ids, mask = batch.padded()
+                chosen = examples[positions]
+                width = int(data.lengths[chosen].max())
+                chosen = send(chosen, made.device)
                 optimizer.zero_grad()
                 with torch.autocast(made.device.type, torch.bfloat16, enabled=bf16):
-                    loss = model(token_ids, attention_mask=mask, labels=batch.labels).loss
+                    loss = model(
+                        texts[chosen, :width],
+                        attention_mask=real[chosen, :width].long(),
+                        labels=data.labels[chosen],
+                    ).loss
                 loss.backward()
                 optimizer.step()
-            states.append(model.state_dict())
-        weights = [len(examples) / len(data) for examples in made.clients]
+            weight = len(examples) / len(data)
+            for name, parameter in model.named_parameters():
+                part = parameter.detach() * weight
+                mean[name] = mean[name].add_(part) if name in mean else part
         with torch.no_grad():
-            for name, tensor in server.state_dict().items():
-                if tensor.is_floating_point():
-                    each = zip(states, weights, strict=True)
-                    tensor.copy_(sum(state[name] * weight for state, weight in each))
+            for name, parameter in server.named_parameters():
+                parameter.copy_(mean[name])
 
     return one_round
 

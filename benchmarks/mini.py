@@ -203,7 +203,7 @@ def main() -> None:
         f"Test accuracy, mean ± standard deviation (number of seeds), after {asked.epochs} epochs "
         f"of {NUM_TRAIN:,} training texts in batches of 32, texts cut to 128 tokens; at "
         f"most {MOST_TEST:,} test texts. The rate was chosen once per row on {VALIDATION} other "
-        f"texts of {TUNED_ON}. {measured_on(asked.threads)}\n"
+        f"texts of {TUNED_ON}. {measured_on(asked.threads, 'cpu')}\n"
     )
     for line in table(bench, asked):
         print(line)

@@ -156,7 +156,7 @@ def params_of(work: Path, name: str) -> Path:
 
 
 def environment_variables(threads: int) -> dict[str, str]:
-    """What every peer finds: its threads, no network, no telemetry, no Ray but its own."""
+    """What every peer finds: its threads, no GPU, no network, no telemetry, no Ray but its own."""
     return {
         "PYTHONPATH": str(ROUNDS),
         "OMP_NUM_THREADS": str(threads),
@@ -164,6 +164,7 @@ def environment_variables(threads: int) -> dict[str, str]:
         "FLWR_TELEMETRY_ENABLED": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ADDRESS": "local",
+        "CUDA_VISIBLE_DEVICES": "",  # the comparison is of processors, and some would take a GPU
     }
 
 
@@ -325,7 +326,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] = pr
         left_out = missing | left_out
         results: dict[str, Any] = {
             "command": command,
-            "hardware": measured_on(asked.threads),
+            "hardware": measured_on(asked.threads, "cpu"),
             "left_out": left_out,
         }
         if asked.check:

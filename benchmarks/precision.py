@@ -82,7 +82,7 @@ def main() -> None:
         table = [row for clients in asked.clients for row in rows(asked, clients)]
     print(
         f"{asked.model} on {asked.examples} texts of {asked.dataset}: test accuracy, mean ± "
-        f"standard deviation over {asked.seeds} seeds. {measured_on(asked.threads)}\n"
+        f"standard deviation over {asked.seeds} seeds. {measured_on(asked.threads, 'cpu')}\n"
     )
     header = ["K", "round", *PRECISIONS, "bf16 - fp32", "spread over seeds", "difference is less"]
     print(markdown(header, table))

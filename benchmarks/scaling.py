@@ -20,6 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
 from benchmarks.rounds.common import Turns, peak_mb
 from benchmarks.turns import Player, take_turns
 from benchmarks.workload import add_round_options, federation, markdown, measured_on, model_of
@@ -42,7 +44,8 @@ def measured(asked: argparse.Namespace) -> None:
         turns.wait()
         made.round(round_num, evaluates=False)
         turns.done()
-    turns.finish(peak_mb())
+    on_gpu = made.device.type == "cuda"
+    turns.finish(torch.cuda.max_memory_allocated(made.device) / 1e6 if on_gpu else peak_mb())
 
 
 def player(name: str, settings: dict[str, Any]) -> Player:

@@ -84,6 +84,8 @@ def variants(precision: Precision) -> dict[str, Variant]:
     }
     if precision == "fp32":
         del found["fp32"], found["padded, transformers' code"]
+    if torch.cuda.is_available():  # both are what fedtune does on a GPU
+        del found["PyTorch's dropout"], found["attention over the whole batch at once"]
     return found
 
 

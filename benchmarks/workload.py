@@ -21,9 +21,10 @@ from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import prepare
 
 
-def measured_on(threads: int) -> str:
-    """The line that belongs under every measured figure."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def measured_on(threads: int, device: str = "auto") -> str:
+    """The line that belongs under every measured figure; ``auto`` is the device of a federation."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
     return f"{hardware(device)}, {threads} threads; {versions}; {date.today():%Y-%m-%d}."
 
