@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from fedtune.analysis.tracked import Sweep, TrackedTrial, current, judged, named
 from fedtune.config import UNHASHED, TrialConfig, did_you_mean
 from fedtune.errors import BadInput
 from fedtune.tracking import names
+from fedtune.tracking.uri import experiment_name, find_experiment
 from fedtune.trial.stopping import StopRule
 
 #: What is read of every round. ``steps/sequential`` is in every record.
@@ -49,13 +49,13 @@ def load_sweep(uri: str, wanted: str | None) -> Sweep:
         message = "there is no such database; `fedtune run` and `fedtune sweep` make it"
         raise BadInput.of("tracking_uri", uri, message)
     client = MlflowClient(uri)
-    experiment = _experiment(client)
+    experiment = find_experiment(client)
     found = _runs(client, experiment, f"tags.`{names.KIND}` = 'sweep'") if experiment else []
     sweeps = sorted(found, key=_latest)
     known = list(dict.fromkeys(run.data.tags[names.SWEEP] for run in reversed(sweeps)))
     if not known:
         message = (
-            f"has no sweep in the experiment {_experiment_name()}; `fedtune run` starts one, "
+            f"has no sweep in the experiment {experiment_name()}; `fedtune run` starts one, "
             "`fedtune sync` brings one in from the round logs"
         )
         raise BadInput.of("tracking_uri", uri, message)
@@ -71,7 +71,8 @@ def load_sweep(uri: str, wanted: str | None) -> Sweep:
     newest: dict[str, Run] = {}
     for run in sorted(_runs(client, experiment, condition), key=lambda run: run.info.start_time):
         newest[run.data.tags[names.TRIAL_ID]] = run
-    every = [_read(client, run) for run in newest.values()]
+    told = parent.data.tags.get(names.TRIALS, "")
+    every = [_read(client, run) for key, run in newest.items() if names.is_listed(key, told)]
     kept, planned = named_apart(current(every), read_planned(parent.data.tags))
     trials = judged(with_predictions(client, kept))
     order = sorted(trials, key=lambda t: (t.model, t.dataset, t.variant, t.clients, t.seed))
@@ -83,23 +84,8 @@ def load_sweep(uri: str, wanted: str | None) -> Sweep:
         tuple(order),
         dict(parent.data.tags),
         planned,
-        left_out=len(every) - len(kept),
+        left_out=len(newest) - len(kept),
     )
-
-
-def _experiment(client: MlflowClient) -> str | None:
-    """The experiment that the environment names, else ``fedtune``: where launches write."""
-    named = os.environ.get("MLFLOW_EXPERIMENT_ID")
-    if named:
-        return named
-    known = client.get_experiment_by_name(_experiment_name())
-    return str(known.experiment_id) if known else None
-
-
-def _experiment_name() -> str:
-    """As the environment tells it: its name, or its number where that is all there is."""
-    number = os.environ.get("MLFLOW_EXPERIMENT_ID")
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME", number or names.EXPERIMENT)
 
 
 def _runs(client: MlflowClient, experiment: str | None, condition: str) -> list[Run]:
@@ -114,9 +100,8 @@ def _runs(client: MlflowClient, experiment: str | None, condition: str) -> list[
 
 
 def _latest(run: Run) -> int:
-    """When a sweep was last worked on; one that runs is later than all that have ended."""
-    last = run.info.start_time if run.info.end_time is None else run.info.end_time
-    return int(last) if run.info.status != "RUNNING" else int(1e15) + int(run.info.start_time)
+    """When a sweep was last launched; when it came into MLflow, where `fedtune sync` brought it."""
+    return int(run.data.tags.get(names.LAUNCHED) or run.info.start_time)
 
 
 def _read(client: MlflowClient, run: Run) -> TrackedTrial:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -36,8 +37,10 @@ def rows(plan: Plan, report: Report) -> tuple[list[str], list[list[str]]]:
     return [*varied, *_COLUMNS], table
 
 
-def _group(result: Result, varied: Sequence[str]) -> tuple[str, ...]:
-    return tuple(str(getattr(result.trial.config, axis)) for axis in varied)
+def _group(result: Result, varied: Sequence[str]) -> list[tuple[bool, Any]]:
+    """Where a row comes: numbers by their size, before words (``all``)."""
+    values = (getattr(result.trial.config, axis) for axis in varied)
+    return [(isinstance(value, str), value) for value in values]
 
 
 def _cells(result: Result, report: Report) -> list[str]:
@@ -131,7 +134,10 @@ def sentence(report: Report) -> str:
     result = max(federated, key=lambda r: r.trial.config.clients)
     summary, config = result.summary, result.trial.config
     assert summary is not None
-    baseline = next(r for r in report.results if r.trial.trial_id == result.trial.baseline_id)
+    baseline_id = result.trial.baseline_id
+    baseline = next((r for r in report.results if r.trial.trial_id == baseline_id), None)
+    if baseline is None:  # in a Tune script of one's own
+        return ""
     spread = f"Spread over {config.clients} clients, {config.model}"
     one = _rounds_and_steps(baseline)
     match outcome_of(result, report.failed, report.waiting):

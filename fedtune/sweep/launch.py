@@ -13,6 +13,7 @@ from fedtune.trial.folder import DamagedFolder, TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.results import Result, baseline_result, read_result
 from fedtune.trial.simulation import HANDOVER_S
+from fedtune.trial.stopping import choose_target
 
 if TYPE_CHECKING:
     from fedtune.sweep.progress import Progress
@@ -28,9 +29,35 @@ class Report:
     waiting: Mapping[str, str]
     not_tracked: Mapping[str, str]
 
+    @classmethod
+    def of_store(cls, store: Path, plan: Plan) -> Report:
+        """How the trials of a plan stand by what is on disk, whoever ran them."""
+        by_id = plan.by_id()
+        # The plan of a Tune script of one's own may have no baselines.
+        results = tuple(read_result(store, t, by_id.get(t.baseline_id)) for t in plan.trials)
+        failed = {
+            result.trial.trial_id: str(TrialFolder(store, result.trial.trial_id).failure)
+            for result in results
+            if not result.ended and TrialFolder(store, result.trial.trial_id).failure.is_file()
+        }
+        stuck = failed.keys() | {r.trial.trial_id for r in results if r.diverged}
+        waiting = {
+            r.trial.trial_id: "its baseline failed"
+            for r in results
+            if r.trial.config.clients > 1 and not _outcome(r) and r.trial.baseline_id in stuck
+        }
+        return cls(results, failed, waiting, {})
+
     @property
     def exit_code(self) -> int:
         return 1 if self.failed or self.waiting or self.not_tracked else 0
+
+    @property
+    def status(self) -> str:
+        """How MLflow calls it: FAILED, KILLED (trials lack rounds) or FINISHED."""
+        if self.failed or self.waiting:
+            return "FAILED"
+        return "FINISHED" if all(result.ended for result in self.results) else "KILLED"
 
 
 class Launch:
@@ -54,10 +81,11 @@ class Launch:
         """Run what is missing with ``runner(launch)``, then collect. KeyboardInterrupt goes
         through.
         """
+        lacking = {trial.trial_id for trial in self.todo}
         with self._held():
             self.plan.save(self.store)
             for trial in self.plan.trials:
-                if trial not in self.todo:
+                if trial.trial_id not in lacking:
                     self._show(trial)
                     self._track(trial, "FINISHED")
             try:
@@ -72,14 +100,16 @@ class Launch:
     def release(self, trial: Trial) -> Trial | None:
         """The trial with its target set, or None while its baseline has not ended.
 
-        Where the baseline is not above chance there is no target; the trial runs its budget.
+        Where the baseline is not above chance there is no target, not even one of the user's own,
+        which therefore waits too; the trial runs its budget.
         """
-        if trial.config.clients == 1 or trial.own_target is not None:
+        if trial.config.clients == 1:
             return trial
         baseline = baseline_result(self.store, trial, self.plan.baseline_of(trial))
         if baseline is None:
             return None
-        target = baseline.target(trial.config.target_fraction).accuracy
+        fraction = trial.config.target_fraction
+        target = choose_target(trial.own_target, baseline, fraction).accuracy
         if target is None:
             return trial
         return replace(trial, config=trial.config.replace(target_accuracy=target))
@@ -127,7 +157,6 @@ class Launch:
     def _ended(self, trial: Trial) -> bool:
         return self.result(trial).ended and (
             trial.config.clients == 1
-            or trial.own_target is not None
             or baseline_result(self.store, trial, self.plan.baseline_of(trial)) is not None
         )
 
@@ -149,6 +178,8 @@ class Launch:
     def _complete(self) -> Report:
         waiting: dict[str, str] = {}
         for trial in self.todo:
+            if _outcome(self.result(trial)):
+                continue  # it has come to its end, whatever became of its baseline
             reason = self.doomed(trial) if trial.config.clients > 1 else None
             if reason:
                 waiting[trial.trial_id] = reason
@@ -175,3 +206,7 @@ class Launch:
                 with TrialFolder(self.store, trial.trial_id).lock(wait_s=HANDOVER_S / 2):
                     pass
             yield
+
+
+def _outcome(result: Result) -> str | None:
+    return result.summary.outcome if result.summary else None

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fedtune.sweep.estimate import work
 from fedtune.sweep.sweepfile import SweepSpec
 from fedtune.tracking import names
 from fedtune.trial.folder import TrialFolder, write_atomically
-from fedtune.trial.identity import Trial
+from fedtune.trial.identity import ENGINE, Trial
 from fedtune.trial.prepare import prepare_all
 from fedtune.trial.simulation import as_begun
 
@@ -38,15 +39,19 @@ class Plan:
     grows: bool = False
     source: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def _by_id(self) -> dict[str, Trial]:
+        return {trial.trial_id: trial for trial in self.trials}  # each id is a hash to compute
+
     def by_id(self) -> dict[str, Trial]:
-        return {trial.trial_id: trial for trial in self.trials}
+        return self._by_id
 
     def baseline_of(self, trial: Trial) -> Trial:
         """The K = 1 trial that ``trial`` is held against (itself, if it is one)."""
         return self.by_id()[trial.baseline_id]
 
     def tags(self) -> dict[str, str]:
-        """What MLflow is told of the sweep: the whole grid, begun or not, and its sweep file.
+        """What MLflow is told of the sweep: its trials, begun or not, its grid, its sweep file.
 
         The grid only where the trials are all combinations of models, data sets, K and seeds. What
         does not apply is "", since MLflow would keep the value of an earlier launch.
@@ -58,7 +63,8 @@ class Plan:
         whole = math.prod(map(len, grid.values())) == len(self.trials)
         files = (names.SWEEP_FILE, names.SWEEP_FILE_SHA256, names.SWEEP_FILE_COMMITTED)
         told = {key: self.source.get(key.removeprefix("fedtune."), "") for key in files}
-        return told | {names.PLANNED: json.dumps(grid) if whole else ""}
+        told[names.PLANNED] = json.dumps(grid) if whole else ""
+        return told | {names.TRIALS: names.listed(self.by_id())}
 
     def save(self, store: Path) -> None:
         """Keep the plan in ``<store>/sweeps/<name>.yaml``.
@@ -69,7 +75,7 @@ class Plan:
         path = plan_path(store, self.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         trials, axes, source = self.by_id(), set(self.axes), self.source
-        earlier = read_plan(path) if path.is_file() else None
+        earlier = earlier_plan(store, self.name)
         if earlier and self.grows:
             trials, axes = earlier.by_id() | trials, axes | set(earlier.axes)
         content = source.get("sweep_file_sha256")
@@ -159,12 +165,17 @@ def _check_names(configs: Sequence[TrialConfig]) -> None:
         raise BadInput(faults)
 
 
-def load_plan(store: Path, name: str | None) -> Plan:
-    """The plan of an earlier launch: by name, by sweep file, or (None) the latest of the store."""
-    folder = store / "sweeps"
-    known = sorted(folder.glob("*.yaml"), key=lambda path: path.stat().st_mtime)
+def known_plans(store: Path) -> list[Path]:
+    """The plans that the store keeps, the latest last. Raises BadInput where there is none."""
+    known = sorted((store / "sweeps").glob("*.yaml"), key=lambda path: path.stat().st_mtime)
     if not known:
         raise BadInput.of("store", str(store), "holds no sweep yet; start one with `fedtune run`")
+    return known
+
+
+def load_plan(store: Path, name: str | None) -> Plan:
+    """The plan of an earlier launch: by name, by sweep file, or (None) the latest of the store."""
+    known = known_plans(store)
     stems = [path.stem for path in known]
     if name is None:
         return read_plan(known[-1])
@@ -184,9 +195,34 @@ def load_plan(store: Path, name: str | None) -> Plan:
 
 
 def read_plan(path: Path) -> Plan:
+    """The plan of a file. Raises BadInput where its trials are of another engine.
+
+    To this one they would be trials that nobody has begun.
+    """
     values: dict[str, Any] = yaml.safe_load(path.read_text())
     trials = tuple(Trial.from_dict(entry) for entry in values["trials"])
-    return Plan(values["name"], tuple(values["axes"]), trials, source=values.get("source", {}))
+    plan = Plan(values["name"], tuple(values["axes"]), trials, source=values.get("source", {}))
+    others = [e["trial_id"] for e in values["trials"] if e["trial_id"] not in plan.by_id()]
+    if others:
+        begun = (TrialFolder(path.parent.parent, trial_id).read_config() for trial_id in others)
+        config = next(filter(None, begun), {})
+        raise BadInput.of(
+            "sweep",
+            plan.name,
+            f"its trials are of engine {config.get('engine', 'unknown')}, and this version has "
+            f"engine {ENGINE}: use the version that began them (git commit "
+            f"{config.get('git_commit', 'unknown')}), or launch it again to run them anew",
+        )
+    return plan
+
+
+def earlier_plan(store: Path, name: str) -> Plan | None:
+    """What was planned under this name; None without it, or where that is of another engine."""
+    path = plan_path(store, name)
+    try:
+        return read_plan(path) if path.is_file() else None
+    except BadInput:
+        return None
 
 
 def warnings_of(plan: Plan, spec: SweepSpec, store: Path) -> list[str]:
@@ -206,12 +242,12 @@ _RECIPE_STEPS = {True: 20, False: 5_000}
 
 
 def _other_lengths(plan: Plan, store: Path) -> list[str]:
-    path = plan_path(store, plan.name)
-    if not plan.grows or not path.is_file():
+    earlier = earlier_plan(store, plan.name) if plan.grows else None
+    if earlier is None:
         return []
     now = {trial.baseline_id: trial.config for trial in plan.trials}
     differing: dict[str, set[int]] = {}
-    for trial in read_plan(path).trials:
+    for trial in earlier.trials:
         config = now.get(trial.baseline_id)
         if config is None or trial.trial_id in plan.by_id():
             continue

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +22,10 @@ from fedtune.sweep.machine import check_fits, this_machine
 from fedtune.sweep.plan import Plan, load_plan, make_plan, warnings_of
 from fedtune.sweep.progress import Lines, Progress, Screen, Silent, duration
 from fedtune.sweep.sweepfile import SweepSpec
-from fedtune.tracking.names import run_name
+from fedtune.tracking.names import LAUNCHED, run_name
 from fedtune.tracking.uri import resolve_uri
 from fedtune.tracking.writer import Writer
+from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import available_cores, data_facts
 from fedtune.trial.results import Result
@@ -52,30 +54,44 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     store, uri = options.store.expanduser().absolute(), resolve_uri(options.tracking_uri)
     check_writable("store", store)
     plan = make_plan(spec, store, progress=console.is_terminal)
-    if options.address is None:
-        _check_threads(plan)
-    print_plan(plan, spec, store, console)
     progress: Progress = Screen(plan, console) if console.is_terminal else Lines(plan, console)
+    launch = Launch(plan, store, progress, None)
+    if options.address is None:
+        _check_threads(launch)
+    print_plan(plan, spec, store, console)
+    launched = {LAUNCHED: str(round(1000 * time.time()))}
 
     def connect() -> Projection:
         from fedtune.tracking.projection import Projection
 
         # The saved plan knows of earlier launches of a sweep that grows.
-        return Projection(uri, plan.name, plan.axes, load_plan(store, plan.name).tags())
+        tags = load_plan(store, plan.name).tags() | launched
+        return Projection(uri, plan.name, plan.axes, tags)
 
-    writer = Writer(connect, store, plan.by_id())
-    launch = Launch(plan, store, progress, writer)
+    launch.writer = writer = Writer(connect, store, plan.by_id())
     try:
         report = _run(launch, options, console)
         print_closing(plan, report, console)
+        whole, told = _whole(plan, report, store)
     except BaseException as ended:  # Ctrl-C, and SystemExit, which Ray makes of a SIGTERM
         _conclude(writer, "FAILED" if isinstance(ended, Exception) else "KILLED", console)
         raise
-    status = "FAILED" if report.failed or report.waiting else "FINISHED"
     results = report.results if options.log_model else ()
-    table = closing.as_artifacts(plan, report)
-    tracked = _conclude(writer, status, console, table, results, store)
+    table = closing.as_artifacts(whole, told)
+    tracked = _conclude(writer, told.status, console, table, results, store)
     return report.exit_code or (0 if tracked else 1)
+
+
+def _whole(plan: Plan, report: Report, store: Path) -> tuple[Plan, Report]:
+    """What MLflow is told of at the end: of a sweep that grows the trials of earlier launches too,
+    as `fedtune sync` tells it.
+    """
+    if not plan.grows:
+        return plan, report
+    whole = load_plan(store, plan.name)
+    stored = Report.of_store(store, whole)
+    failed, waiting = ({**stored.failed, **report.failed}, {**stored.waiting, **report.waiting})
+    return whole, replace(stored, failed=failed, waiting=waiting)
 
 
 def _run(launch: Launch, options: Options, console: Console) -> Report:
@@ -111,25 +127,34 @@ def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
     """Print what a sweep would run and cost. Runs nothing but a short calibration."""
     store = options.store.expanduser().absolute()
     plan = make_plan(spec, store, progress=console.is_terminal)
+    launch = Launch(plan, store, Silent(), None)
     if options.address is None:
-        _check_threads(plan)
+        _check_threads(launch)
     print_plan(plan, spec, store, console)
     here = this_machine(with_ray=options.use_ray) if options.address is None else None
-    launch = Launch(plan, store, Silent(), None)
     forecast = Forecast.of(launch, here, parallel=options.use_ray)
     console.print(forecast.table())
     for line in [*forecast.lines(), "Nothing was started."]:
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def _check_threads(plan: Plan) -> None:
-    """Raise BadInput where a trial asks for more threads than this machine has cores."""
+def _check_threads(launch: Launch) -> None:
+    """Raise BadInput where a trial that lacks rounds has more threads than this machine cores."""
     cores = available_cores()
-    asked = sorted({int(trial.config.threads) for trial in plan.trials})
-    message = f"allowed is at most {cores}, the cores of this machine"
-    faults = [Fault("threads", threads, message) for threads in asked if threads > cores]
+    faults: dict[tuple[int, bool], Fault] = {}
+    for trial in launch.todo:
+        threads = int(trial.config.threads)
+        begun = TrialFolder(launch.store, trial.trial_id).has_rounds
+        message = (
+            f"trial {trial.trial_id} was begun with so many, and this machine has {cores} cores; "
+            "go on where there are more, or begin anew in another --store"
+            if begun
+            else f"allowed is at most {cores}, the cores of this machine"
+        )
+        if threads > cores:
+            faults.setdefault((threads, begun), Fault("threads", threads, message))
     if faults:
-        raise BadInput(faults)
+        raise BadInput(faults.values())
 
 
 def print_plan(plan: Plan, spec: SweepSpec, store: Path, console: Console) -> None:
@@ -214,7 +239,7 @@ def _conclude(
         why = first_line(error)
         _problem(console, f"the sweep's run in MLflow is not complete ({why}); `fedtune sync`")
         return False
-    if status == "FINISHED":
+    if table[0] and status != "FAILED":
         told = "\n`fedtune report` makes figures, tables and verdicts of it."
         console.print(told, highlight=False)
     how = f" (start it with `{ui_command(projection.uri)}`)" if _is_local(projection.uri) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -25,7 +25,10 @@ PREDICTIONS = "fedtune.predictions"
 #: Where a trial diverged: round and client.
 DIVERGED = "fedtune.diverged"
 
-# Of the sweep's run: the whole grid, begun or not, and where it comes from.
+# Of the sweep's run: when it was last launched (Unix time, ms), its trials and the whole grid,
+# begun or not, and where it comes from.
+LAUNCHED = "fedtune.launched"
+TRIALS = "fedtune.trials"
 PLANNED = "fedtune.planned"
 SWEEP_FILE = "fedtune.sweep_file"
 SWEEP_FILE_SHA256 = "fedtune.sweep_file_sha256"
@@ -33,6 +36,9 @@ SWEEP_FILE_COMMITTED = "fedtune.sweep_file_committed"
 
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
+
+#: MLflow cuts a tag, and so a note, at this many characters.
+LONGEST_TAG = 8000
 
 #: Fields that every run's name has; other swept fields are appended to it.
 _NAMED_FIELDS = ("clients", "model", "dataset", "seed")
@@ -72,6 +78,19 @@ def tags(trial: Trial) -> dict[str, str]:
 def origin_tags(origin: Mapping[str, Any]) -> dict[str, str]:
     """Which code computed a trial, and on what."""
     return {f"fedtune.{key}": str(value) for key, value in origin.items() if key != "begun_ms"}
+
+
+def listed(trial_ids: Iterable[str]) -> str:
+    """The value of TRIALS: as many digits of each as a tag has room for, 12 for 600 trials."""
+    ids = sorted(trial_ids)
+    digits = max(LONGEST_TAG // max(len(ids), 1) - 1, 0)
+    return " ".join(dict.fromkeys(trial_id[:digits] for trial_id in ids))
+
+
+def is_listed(trial_id: str, value: str) -> bool:
+    """Has the sweep this trial, by the value of its TRIALS? Every one, where that is empty."""
+    told = value.split()
+    return not told or trial_id[: len(told[0])] in told
 
 
 def charts_url(tracking_uri: str, experiment_id: str, sweep: str) -> str:

@@ -19,7 +19,7 @@ from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 
 from fedtune.provenance import git_commit
 from fedtune.tracking import names
-from fedtune.tracking.uri import resolve_uri
+from fedtune.tracking.uri import experiment_name, find_experiment, resolve_uri
 from fedtune.trial.identity import Trial
 from fedtune.trial.results import Result
 from fedtune.trial.stopping import Outcome
@@ -29,9 +29,6 @@ _MARKER = "steps/sequential"
 
 #: MLflow takes at most 1,000 metrics in a batch.
 _BATCH = 900
-
-#: MLflow cuts a tag, and so a note, at this many characters.
-_LONGEST_TAG = 8000
 
 #: An address with more runs than this is longer than browsers and terminals like.
 _RUNS_IN_URL = 24
@@ -101,7 +98,7 @@ class Projection:
         if table:
             links = " · ".join(f"[{what}]({url})" for what, url in self.urls().items())
             curves = f"\n\nCurves: {links}\n"
-            fits = len(table) + len(curves) <= _LONGEST_TAG
+            fits = len(table) + len(curves) <= names.LONGEST_TAG
             note = table if fits else "The closing table is among the artifacts: `table.md`."
             self.client.set_tag(self.parent_id, names.NOTE, note + curves)
         if not self._inherited:  # else `mlflow run` ends it
@@ -137,7 +134,9 @@ class Projection:
             del self._runs[result.trial.trial_id]
             return self.project(result, status)
         if status != "RUNNING":
-            self.client.set_terminated(run_id, status)
+            # By the log: it ended when it did, however often it is projected.
+            ended_ms = times[result.records[-1]["round"]] if result.records else None
+            self.client.set_terminated(run_id, status, ended_ms)
             self._conclude(run_id, result, times)
         return len(missing)
 
@@ -244,12 +243,8 @@ class Projection:
         """The experiment that the environment names, else ``fedtune``."""
         if self._inherited:
             return str(self._inherited.info.experiment_id)
-        named = os.environ.get("MLFLOW_EXPERIMENT_ID")
-        if named:
-            return named
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", names.EXPERIMENT)
-        known = self.client.get_experiment_by_name(name)
-        return str(known.experiment_id if known else self.client.create_experiment(name))
+        found = find_experiment(self.client)
+        return found or str(self.client.create_experiment(experiment_name()))
 
 
 def _metrics(values: Mapping[str, Any], timestamp_ms: int, step: int) -> list[Metric]:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedtune.errors import BadInput
+from fedtune.tracking.names import EXPERIMENT
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 _SCHEMES = {"sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"}
 
@@ -24,8 +29,8 @@ def resolve_uri(asked: str | None = None) -> str:
     databases and servers.
     """
     uri = asked or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    scheme = uri.partition(":")[0] if ":" in uri else ""
-    if scheme in ("", "file") and uri != "databricks":
+    scheme = uri.partition(":")[0] if ":" in uri or uri == "databricks" else ""
+    if scheme in ("", "file"):
         raise BadInput.of(
             "tracking_uri",
             uri,
@@ -39,3 +44,20 @@ def resolve_uri(asked: str | None = None) -> str:
     if uri.startswith(prefix) and not uri.startswith("sqlite:////"):
         return f"{prefix}{Path(uri.removeprefix(prefix)).absolute()}"
     return uri
+
+
+def experiment_name() -> str:
+    """As the environment tells it, else ``fedtune``: its name, or its number where that is all."""
+    number = os.environ.get("MLFLOW_EXPERIMENT_ID")
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", number or EXPERIMENT)
+
+
+def find_experiment(client: MlflowClient) -> str | None:
+    """The experiment that the environment names, by number or by name, else ``fedtune``; None
+    where there is none of that name yet.
+    """
+    number = os.environ.get("MLFLOW_EXPERIMENT_ID")
+    if number:
+        return number
+    known = client.get_experiment_by_name(experiment_name())
+    return str(known.experiment_id) if known else None

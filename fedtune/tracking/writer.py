@@ -37,7 +37,7 @@ class Writer:
         self._outcomes: dict[str, Outcome] = {}
         self._problems: dict[str, str] = {}
         self._busy: str | None = None
-        self._attempts = 0
+        self._written = 0
         self._condition = threading.Condition()
         self._closing = False
         self.projection: Projection | None = None
@@ -60,14 +60,14 @@ class Writer:
     def flush(self, patience_s: float = 60.0) -> dict[str, str]:
         """Write what is due and stop; the trials (by id) that are not in MLflow, and the reason.
 
-        Gives up when no trial was dealt with for ``patience_s`` seconds.
+        Gives up when no trial could be written for ``patience_s`` seconds.
         """
         with self._condition:
             self._closing = True
             self._condition.notify()
-        attempts = -1
-        while self._thread.is_alive() and attempts != self._attempts:
-            attempts = self._attempts
+        written = -1
+        while self._thread.is_alive() and written != self._written:
+            written = self._written
             self._thread.join(patience_s)
         silence = f"MLflow did not answer within {patience_s:.0f} s"
         with self._condition:
@@ -97,9 +97,10 @@ class Writer:
         problem = self._write(trial_id, status)
         with self._condition:
             self._busy = None
-            self._attempts += 1
             self._problems.pop(trial_id, None)
-            if problem is not None:
+            if problem is None:
+                self._written += 1
+            else:
                 self._problems[trial_id] = problem
                 self._add(trial_id, status)
 

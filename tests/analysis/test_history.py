@@ -277,3 +277,31 @@ def test_a_setting_that_came_later_has_its_default_in_runs_from_before(tmp_path:
         "balance_classes=True",
     }
     assert len(sweep.trials) == 4
+
+
+def test_the_latest_sweep_is_the_one_that_was_launched_last_whatever_ended_when(
+    tmp_path: Path,
+) -> None:
+    uri = new_database(tmp_path)
+    results = run_all(whole_grid(("mini-bert",), ("imdb",), (1, 2)), paper_like)
+    write(uri, results, "newer", sweep_tags={names.LAUNCHED: "2000"})
+    older = write(uri, results, "older", sweep_tags={names.LAUNCHED: "1000"})
+    assert load_sweep(uri, None).name == "newer", "to sync a sweep is not to launch it"
+
+    older.client.update_run(older.parent_id, status="RUNNING")  # as one that was killed is left
+
+    assert load_sweep(uri, None).name == "newer"
+
+
+def test_trials_that_the_plan_has_no_more_are_left_out_and_counted(tmp_path: Path) -> None:
+    uri = new_database(tmp_path)
+    first = run_all(whole_grid(("mini-bert",), ("imdb",), (1, 2, 4)), paper_like)
+    edited = run_all(whole_grid(("mini-bert",), ("imdb",), (1, 2), learning_rate=0.5), paper_like)
+    write(uri, first)
+    ids = [result.trial.trial_id for result in edited]
+    write(uri, edited, sweep_tags={names.TRIALS: names.listed(ids)})
+
+    sweep = load_sweep(uri, None)
+
+    assert {trial.trial_id for trial in sweep.trials} == set(ids)
+    assert sweep.left_out == 3

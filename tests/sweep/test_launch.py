@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import LEARNS
+from support import LEARNS, Done, call, new_database, toy_run
 
 from fedtune.sweep import closing, local
 from fedtune.sweep.launch import Launch, Report
@@ -18,7 +18,7 @@ from fedtune.sweep.progress import Silent
 from fedtune.sweep.sweepfile import SweepSpec
 from fedtune.trial.folder import TrialFolder, TrialInUse
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import data_facts
+from fedtune.trial.prepare import available_cores, data_facts
 
 Write = Callable[..., None]
 
@@ -205,6 +205,45 @@ def test_a_failed_baseline_leaves_its_siblings_waiting(plan: Plan, tmp_path: Pat
     assert closing.sentence(report) == ""
 
 
+@pytest.fixture
+def own_target(bert: str) -> Plan:
+    """K = 1 and 2 with a target of the user's own, which is met before the budget."""
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2]}
+    rounds = {"budget_rounds": 2, "max_rounds": 4, "target_accuracy": 0.6}
+    return make_plan(SweepSpec("own", axes, {**LEARNS, **rounds}))
+
+
+def test_a_trial_that_has_its_outcome_keeps_it_where_the_baseline_fails(
+    own_target: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    baseline, two = own_target.trials
+
+    def runner(launch: Launch) -> None:
+        write_log(two, REACHES)
+        launch.fail(baseline.trial_id, "no luck")
+
+    report = Launch(own_target, tmp_path, Silent(), None).run(runner)
+
+    assert (report.failed, report.waiting) == ({baseline.trial_id: "no luck"}, {})
+    assert cells(own_target, report, 2)["outcome"] == "reached"
+
+
+def test_a_target_of_ones_own_is_not_met_before_the_baseline_is_known(
+    own_target: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    baseline, two = own_target.trials
+    write_log(two, [0.5, 0.65])
+    launch = Launch(own_target, tmp_path, Silent(), None)
+    assert launch.todo == [baseline, two]
+    assert launch.release(two) is None
+
+    write_log(baseline, LEARNED)
+    assert Launch(own_target, tmp_path, Silent(), None).todo == []
+    assert launch.release(two) == two
+    write_log(baseline, [0.5, 0.5, 0.52])  # at chance: the budget is what is compared
+    assert Launch(own_target, tmp_path, Silent(), None).todo == [two]
+
+
 def test_a_failed_sibling_fails_the_launch_and_nothing_else(
     plan: Plan, write_log: Write, tmp_path: Path
 ) -> None:
@@ -250,6 +289,50 @@ def test_a_second_launch_on_a_trial_in_use_names_process_and_host_and_leaves_no_
         owner.communicate()
     assert not (tmp_path / "sweeps").exists()
     launched(plan, tmp_path)  # now it is free
+
+
+def launch_of_many_threads(
+    bert: str, write_log: Write, folder: Path, at_the_end: list[float]
+) -> Done:
+    """A launch over trials that were begun on a machine with more cores than this one has."""
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2]}
+    rounds = {"budget_rounds": 2, "max_rounds": 4}
+    elsewhere = {**LEARNS, **rounds, "threads": available_cores() + 14}
+    for trial in make_plan(SweepSpec("study", axes, elsewhere)).trials:
+        write_log(trial, LEARNED if trial.config.clients == 1 else at_the_end)
+    args = [*toy_run(bert, "2", **rounds), "--name", "study", "--store", ".", "--no-ray"]
+    new_database(folder)
+    return call(*args, folder=folder)
+
+
+def test_trials_that_ended_on_a_larger_machine_need_its_cores_no_more(
+    bert: str, write_log: Write, tmp_path: Path
+) -> None:
+    done = launch_of_many_threads(bert, write_log, tmp_path, REACHES)
+
+    assert done.code == 0, done.everything
+    assert "nothing to run" in done.out
+
+
+def test_a_trial_that_was_begun_with_more_threads_than_there_are_names_the_way_out(
+    bert: str, write_log: Write, tmp_path: Path
+) -> None:
+    done = launch_of_many_threads(bert, write_log, tmp_path, [0.5, 0.65])
+
+    assert done.code == 2, done.everything
+    (line,) = done.err.splitlines()
+    assert f"threads={available_cores() + 14}: trial " in line
+    assert f"was begun with so many, and this machine has {available_cores()} cores" in line
+    assert "another --store" in line
+
+
+def test_rows_are_sorted_by_numbers_as_numbers(bert: str, tmp_path: Path) -> None:
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2], "seed": [10, 2, 0]}
+    plan = make_plan(SweepSpec("seeds", axes, LEARNS))
+
+    header, body = closing.rows(plan, Report.of_store(tmp_path, plan))
+
+    assert [row[header.index("seed")] for row in body] == ["0", "0", "2", "2", "10", "10"]
 
 
 def test_the_table_is_given_as_markdown_and_csv_too(

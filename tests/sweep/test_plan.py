@@ -11,8 +11,11 @@ import pytest
 from support import LEARNS
 
 from fedtune.errors import BadInput
+from fedtune.sweep import plan as planning
 from fedtune.sweep.plan import Plan, load_plan, make_plan, plan_path, read_plan, warnings_of
 from fedtune.sweep.sweepfile import Override, SweepSpec
+from fedtune.tracking import names
+from fedtune.trial import identity
 from fedtune.trial.prepare import available_cores
 
 
@@ -159,3 +162,34 @@ def test_siblings_of_an_earlier_launch_with_another_budget_are_warned_of(
 
     assert any("has K = 2, 4 with budget_rounds 2 from an earlier launch" in li for li in lines)
     assert warnings_of(make_plan(whole), whole, tmp_path) == []
+
+
+def test_a_plan_tells_its_trials_in_as_many_digits_as_a_tag_has_room_for(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2, 4]}))
+    assert set(plan.tags()[names.TRIALS].split()) == set(plan.by_id())
+
+    many = [f"{number:012x}" for number in range(0, 2**48, 2**48 // 1000)]
+    value = names.listed(many)
+
+    assert len(value) <= names.LONGEST_TAG
+    assert all(names.is_listed(trial_id, value) for trial_id in many)
+    assert not names.is_listed(f"{12345:012x}", names.listed(many[1:]))
+    assert names.is_listed("0123456789ab", ""), "where none is told, every one is meant"
+
+
+def test_a_plan_of_an_earlier_engine_is_refused_by_name(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(spec_of(bert, {"clients": [2]}), grows=True)
+    make_plan(spec).save(tmp_path)
+    now = identity.ENGINE + 1
+    monkeypatch.setattr(identity, "ENGINE", now)
+    monkeypatch.setattr(planning, "ENGINE", now)
+
+    with pytest.raises(BadInput, match=rf"^sweep='study': .* engine {now}: use the version"):
+        load_plan(tmp_path, "study")
+
+    anew = make_plan(spec)
+    assert warnings_of(anew, spec, tmp_path) == []
+    anew.save(tmp_path)
+    assert load_plan(tmp_path, "study").by_id() == anew.by_id(), "what cannot go on is not kept"

@@ -84,11 +84,21 @@ def test_siblings_of_a_baseline_at_chance_run_their_budget_without_a_target(
     assert (space["target_accuracy"], space["stop"]) == ("none", "target")
 
 
-def test_a_target_of_the_users_own_needs_no_baseline(bert: str, tmp_path: Path) -> None:
-    fixed = {"model": bert, "dataset": "toy", "target_accuracy": 0.8, **LEARNS}
-    searcher = BaselineFirstSearcher({"clients": [2]}, fixed, store=tmp_path)
+def test_a_target_of_the_users_own_waits_for_the_baseline_and_stays(
+    bert: str, write_log: Write, tmp_path: Path
+) -> None:
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2]}
+    own = {"budget_rounds": 2, "target_accuracy": 0.6}
+    plan = make_plan(SweepSpec("own", axes, {**LEARNS, **own}))
+    searcher = BaselineFirstSearcher.of_launch(Launch(plan, tmp_path, Silent(), None))
+    assert searcher.suggest("a")["clients"] == 1
+    assert searcher.suggest("b") is None, "at chance there is no target, not even this one"
+    write_log(plan.trials[0], [0.5, 0.7, 0.8])
+    searcher.on_trial_complete("a", {})
 
-    assert [searcher.suggest(n)["clients"] for n in "ab"] == [1, 2]
+    space = searcher.suggest("b")
+
+    assert (space["clients"], space["target_accuracy"]) == (2, 0.6)
 
 
 def test_trials_that_have_ended_are_not_handed_out_again(

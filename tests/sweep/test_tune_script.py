@@ -13,6 +13,8 @@ import pytest
 from mlflow import MlflowClient
 from support import LEARNS, assert_whole, folder_of, log, new_database, sweep_run, trial_runs
 
+from fedtune.sweep.plan import load_plan
+
 SCRIPT = Path(__file__).parents[2] / "docs" / "tune_script.py"
 
 
@@ -48,6 +50,8 @@ def test_a_tune_script_of_ones_own_runs_its_trials_and_tracks_them_whole(
         first = next(r["round"] for r in federated if r["test/accuracy"] >= target)
         assert federated[-1]["round"] == first
     assert_whole(client, "my-tune-script", store)
+    known = {path.parent.name for path in store.glob("*/rounds.jsonl")}
+    assert set(load_plan(store, "my-tune-script").by_id()) == known, "what sync and status show"
     parent = sweep_run(client, "my-tune-script")
     assert parent.info.status == "FINISHED"
     runs = trial_runs(client, "my-tune-script")
