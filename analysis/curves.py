@@ -14,6 +14,7 @@ from fedtune.analysis import numbers, style
 from fedtune.analysis.figures import Drawn, labels
 from fedtune.analysis.grid import Cell, Grid, Series
 from fedtune.analysis.tracked import TrackedTrial
+from fedtune.units import size as size
 
 _ROW_HEIGHT = 1.5
 
@@ -160,15 +161,6 @@ def _x_axis(axes: Axes, axis: _Axis) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     show = size if axis.bytes else lambda value: f"{value:,.0f}"
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
-
-
-def size(num_bytes: float) -> str:
-    """Bytes for people, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.3g} TB"
 
 
 def _bands(grid: Grid) -> str:

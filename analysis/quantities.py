@@ -28,11 +28,16 @@ class Quantity:
 
 
 def sample(trials: Mapping[int, TrackedTrial], quantity: Quantity) -> Sample:
-    """The quantity of the trials for which it is known; ``trials`` are by seed."""
+    """The quantity of the trials for which it is known; ``trials`` are by seed.
+
+    What a single test example has to do with others nobody knows, so its noise has no bound.
+    """
     values = {seed: v for seed, t in sorted(trials.items()) if (v := quantity.of(t)) is not None}
     used = [trials[seed] for seed in values]
     if not used:
         return Sample({})
+    if any(trial.num_test < 2 for trial in used):
+        return Sample(values, math.inf)
     noise = numbers.mean(quantity.error(trial) for trial in used)
     rows = [row for trial in used if (row := quantity.by_example(trial)) is not None]
     test_sets = {trial.tested.test_set for trial in used if trial.tested is not None}

@@ -20,6 +20,7 @@ from fedtune.analysis.history import load_sweep
 from fedtune.analysis.judging import as_data, judge
 from fedtune.analysis.tracked import Sweep
 from fedtune.errors import check_writable, first_line
+from fedtune.paths import expanded
 from fedtune.tracking.uri import resolve_uri
 
 #: The folder of artifacts of the sweep's run.
@@ -41,7 +42,7 @@ def print_report(sweep: str | None, out: Path, uri: str | None, console: Console
     The exit code is 1 where MLflow could not be read, or did not take the artifacts. Raises
     BadInput for an unknown sweep or a folder that cannot be written to, before anything is made.
     """
-    out = out.expanduser()
+    out = expanded(out)
     check_writable("out", out)
     address = resolve_uri(uri)
     try:
@@ -52,6 +53,7 @@ def print_report(sweep: str | None, out: Path, uri: str | None, console: Console
     with tempfile.TemporaryDirectory() as private:
         made = Path(private, "report")  # of the usual mode, unlike a temporary folder
         content = build(found, made)
+        _clear(out)
         shutil.copytree(made, out, dirs_exist_ok=True)
         _tell(content, out, console)
         try:
@@ -62,6 +64,20 @@ def print_report(sweep: str | None, out: Path, uri: str | None, console: Console
             )
             return 1
     return 0
+
+
+def _clear(out: Path) -> None:
+    """Remove the figures and tables of an earlier report, which may have had others.
+
+    Whatever else lies there stays, and everything in a folder that holds no report.
+    """
+    try:
+        is_report = "claims" in json.loads((out / "claims.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return
+    for folder in (out / "figures", out / "tables"):
+        if is_report and folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
 
 
 def build(sweep: Sweep, folder: Path) -> page.Content:

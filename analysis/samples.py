@@ -115,7 +115,7 @@ def combine(terms: Sequence[tuple[float, Sample]], plus: float = 0.0) -> Sample:
         seed: plus + sum(weight * sample.values[seed] for weight, sample in pairs)
         for seed in samples[0].values
     }
-    noise = math.hypot(*(weight * sample.noise for weight, sample in pairs))
+    noise = math.hypot(*(weight * sample.noise for weight, sample in pairs if weight))
     test_sets = {sample.test_set for sample in samples}
     parts = [w * s.examples for w, s in pairs if s.examples is not None]
     if not values or len(parts) < len(pairs) or len(test_sets) > 1:

@@ -22,6 +22,7 @@ from pathlib import Path
 import yaml
 
 from fedtune.errors import BadInput
+from fedtune.paths import expanded
 from fedtune.sweep.plan import Plan, load_plan, plan_path
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
@@ -77,8 +78,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sweep", nargs="?", help="default: the latest of the store")
-    parser.add_argument("--store", type=Path, default=Path("trials"))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--store", type=expanded, default=Path("trials"))
+    parser.add_argument("--out", type=expanded, required=True)
     asked = parser.parse_args()
     try:
         ended, planned = pack(asked.store, asked.sweep, asked.out)

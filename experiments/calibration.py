@@ -31,7 +31,7 @@ Curves = dict[str, dict[float, dict[str, Curve | None]]]
 
 
 def curves(trials: Sequence[TrackedTrial]) -> Curves:
-    """Validation accuracy per round from the first, as a mean over seeds.
+    """Validation accuracy per evaluated round from the first, as a mean over seeds.
 
     Raises BadInput where a trial has not come to its end, or was run without validation texts: a
     choice from a part would not be the choice.
@@ -43,8 +43,9 @@ def curves(trials: Sequence[TrackedTrial]) -> Curves:
             raise BadInput.of("sweep", names[0], f"{what} ({len(names)} of {len(trials)} trials)")
     by_seed: dict[str, dict[float, dict[str, list[Curve | None]]]] = {}
     for trial in trials:
-        curve = [r["validation/accuracy"] for r in trial.records if r["round"] >= 1]
-        whole = len(curve) == trial.rule.budget
+        rounds = [record for record in trial.records if record["round"] >= 1]
+        curve = [r["validation/accuracy"] for r in rounds if "validation/accuracy" in r]
+        whole = len(rounds) == trial.rule.budget
         by_rate = by_seed.setdefault(trial.model, {}).setdefault(
             float(trial.params["learning_rate"]), {}
         )
@@ -65,7 +66,7 @@ def _mean(found: Sequence[Curve | None]) -> Curve | None:
 
 
 def settled(curve: Curve) -> float:
-    """The mean over the second half of the rounds."""
+    """The mean over the second half of the evaluated rounds."""
     return statistics.fmean(curve[len(curve) // 2 :])
 
 
@@ -84,7 +85,7 @@ def choose(by_rate: dict[float, dict[str, Curve | None]]) -> float:
 
 
 def gains(chosen: Sequence[Curve]) -> list[float]:
-    """What each round from the second on adds, on average over the curves."""
+    """What each evaluated round from the second on adds, on average over the curves."""
     return [
         statistics.fmean(curve[at] - curve[at - 1] for curve in chosen)
         for at in range(1, min(map(len, chosen)))
@@ -113,7 +114,7 @@ def as_markdown(found: Curves) -> str:
             *lines,
             "",
             "Validation accuracy at K = 1, mean over the second half of the rounds. At the chosen "
-            f"rates each round from the second on adds, on average, {told} points.",
+            f"rates each evaluated round from the second on adds, on average, {told} points.",
         ]
     )
 

@@ -5,6 +5,7 @@ Heavy imports are inside the commands, so that ``fedtune --help`` answers at onc
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ import click
 from fedtune import __version__
 from fedtune.config import FIELDS, UNHASHED, TrialConfig, allowed, parse_text
 from fedtune.errors import BadInput, Fault, Refusal
+from fedtune.paths import expanded
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,31 +30,59 @@ if TYPE_CHECKING:
 #: Fields that take a comma list on the command line, and so span a grid.
 LISTS = ("model", "dataset", "clients", "seed")
 
+#: What a scheduler expects of a job that it ended, as a shell has it.
+_TERMINATED = 128 + signal.SIGTERM
+
+#: The most letters of a sweep's name that fedtune makes, and the hex digits that end one of which
+#: something was left out.
+_NAME_LENGTH, _NAME_DIGITS = 80, 8
+
 Command = Callable[..., Any]
 
 
 def main() -> None:
-    """The console script. Exit codes: 0 done, 1 something failed, 2 bad input, 130 interrupted."""
+    """The console script.
+
+    Exit codes: 0 done, 1 something failed, 2 bad input, 130 interrupted (Ctrl-C), 143 terminated
+    (SIGTERM); after the last two the same command goes on.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    terminated = False
+
+    def terminate(*_: object) -> None:
+        nonlocal terminated
+        terminated = True
+        sys.exit(_TERMINATED)
+
     # As a scheduler ends a job: what is open in MLflow is closed on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, terminate)
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nInterrupted.")
-        if sys.argv[1:2] in (["run"], ["sweep"]):
-            again = shlex.join(["fedtune", *sys.argv[1:]])
-            click.echo(f"Complete rounds are kept; the same command goes on from there:\n  {again}")
+        _tell_how_to_go_on("Interrupted.")
         code = 130
+    except SystemExit as ended:
+        # Ray makes a 1 of any exit while it waits; its own handler exits with the bare number.
+        if not terminated and ended.code != signal.SIGTERM:
+            raise
+        _tell_how_to_go_on("Terminated.")
+        code = _TERMINATED
     except Refusal as error:
         for line in str(error).splitlines():
             click.echo(f"fedtune: {line}", err=True)
         code = 2
     sys.exit(code or 0)
+
+
+def _tell_how_to_go_on(what: str) -> None:
+    click.echo(f"\n{what}")
+    if sys.argv[1:2] in (["run"], ["sweep"]):
+        again = shlex.join(["fedtune", *sys.argv[1:]])
+        click.echo(f"Complete rounds are kept; the same command goes on from there:\n  {again}")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -106,9 +136,14 @@ def _launching(command: Command) -> Command:
     return command
 
 
+def _expand(context: click.Context, option: click.Parameter, value: str) -> Path:
+    return expanded(value)
+
+
 _store_option = click.option(
     "--store",
     default="trials",
+    callback=_expand,
     metavar="DIR",
     help="where trials live  [default: ./trials]",
 )
@@ -169,7 +204,7 @@ def _launch(spec: SweepSpec, faults: list[Fault], options: Mapping[str, Any]) ->
     from fedtune.sweep.session import Options, dry_run, run_sweep
 
     launch_options = Options(
-        store=Path(options["store"]),
+        store=options["store"],
         tracking_uri=options["tracking_uri"],
         address=options["address"],
         use_ray=not options["no_ray"],
@@ -227,34 +262,58 @@ def _name_of(axes: Mapping[str, Iterable[Any]], values: Mapping[str, Any]) -> st
 
     Settings that make other trials of the same model and data are part of it, so that two rates do
     not end up as one comparison; numbers of clients and seeds are not, so that more can be added.
+    Where a part of that does not show, such as the folder that a model lies in, a name ends with
+    digits that stand for the whole.
     """
-    parts = ["+".join(Path(str(v)).name for v in axes.get(f, ())) for f in ("model", "dataset")]
-    parts += [f"{f}-{v}" for f, v in values.items() if f not in UNHASHED]
-    return re.sub(r"[^A-Za-z0-9._+-]", "-", "-".join(filter(None, parts))).strip("-")[:80] or "run"
+    compared = [axes[field] for field in ("model", "dataset") if field in axes]
+    settings = [f"{field}-{value}" for field, value in values.items() if field not in UNHASHED]
+    shown = "-".join(["+".join(map(_last_part, of)) for of in compared] + settings)
+    meant = "-".join(["+".join(map(_whole_path, of)) for of in compared] + settings)
+    name = re.sub(r"[^A-Za-z0-9._+-]", "-", shown).lstrip("-_.+").rstrip("-") or "run"
+    if name == meant and len(name) <= _NAME_LENGTH:
+        return name
+    digits = hashlib.sha256(meant.encode()).hexdigest()[:_NAME_DIGITS]
+    return f"{name[: _NAME_LENGTH - _NAME_DIGITS - 1]}-{digits}"
+
+
+def _last_part(value: object) -> str:
+    """How a model or a data set is called: a path by its last part."""
+    text = str(value)
+    return expanded(text).resolve().name if _is_path(text) else text.rpartition("/")[2]
+
+
+def _whole_path(value: object) -> str:
+    """Which model or data set it is, wherever the command is given."""
+    text = str(value)
+    return str(expanded(text).resolve()) if _is_path(text) else text
+
+
+def _is_path(text: str) -> bool:
+    return ("/" in text or text.startswith((".", "~"))) and expanded(text).is_dir()
 
 
 @cli.command(short_help="A table of trials.")
 @click.argument("sweep", required=False)
 @_store_option
-def status(sweep: str | None, store: str) -> None:
+def status(sweep: str | None, store: Path) -> None:
     """A table of the trials of SWEEP, a name or a sweep file  [default: the latest]."""
     from fedtune.sweep.status import print_status
 
-    print_status(Path(store), sweep, _console())
+    print_status(store, sweep, _console())
 
 
 @cli.command(short_help="Bring MLflow up to date from the round logs.")
 @click.argument("sweep", required=False)
 @_store_option
 @_tracking_option
-def sync(sweep: str | None, store: str, tracking_uri: str | None) -> int:
+def sync(sweep: str | None, store: Path, tracking_uri: str | None) -> int:
     """Bring MLflow up to date from the round logs of SWEEP  [default: every sweep of the store].
 
     Can be repeated at will: a round that is there already is not added again.
     """
     from fedtune.sweep.status import sync_store
 
-    return sync_store(Path(store), sweep, tracking_uri, _console())
+    return sync_store(store, sweep, tracking_uri, _console())
 
 
 @cli.command(short_help="Figures, tables and claims of a sweep, as one page.")
@@ -268,12 +327,10 @@ def report(sweep: str | None, out: str, tracking_uri: str | None) -> int:
     complete is reported as far as it has got.
     """
     from fedtune.analysis.report import print_report
+    from fedtune.sweep.sweepfile import name_of
 
-    if sweep and Path(sweep).suffix in (".yaml", ".yml") and Path(sweep).is_file():
-        from fedtune.sweep.sweepfile import read_sweep_file
-
-        sweep = read_sweep_file(Path(sweep)).name
-    return print_report(sweep or None, Path(out), tracking_uri, _console())
+    name = name_of(sweep) if sweep else None
+    return print_report(name, Path(out), tracking_uri, _console())
 
 
 @cli.command("list", short_help="Models, data sets, partitions, strategies, experiments.")

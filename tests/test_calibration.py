@@ -54,6 +54,22 @@ def test_data_sets_and_seeds_are_averaged_and_a_rate_that_diverged_is_out() -> N
     assert calibration.curves(two_seeds)["m"][0.01]["imdb"] == pytest.approx([0.7] * 4)
 
 
+def test_rounds_that_were_not_evaluated_are_left_out() -> None:
+    curves = {0.01: [0.6, 0.7, 0.70, 0.80], 0.02: [0.6, 0.9, 0.60, 0.75]}
+    every, every_other = ([trial(*of) for of in curves.items()] for _ in range(2))
+    for record in (r for t in every_other for r in t.records if r["round"] in (1, 3)):
+        record["train/loss"] = record.pop("validation/accuracy")
+
+    assert calibration.curves(every_other)["m"] == {
+        0.01: {"imdb": [0.7, 0.80]},
+        0.02: {"imdb": [0.9, 0.75]},
+    }
+    assert chosen(every) == chosen(every_other) == 0.01
+    assert "each evaluated round from the second on adds, on average, +10.0 points" in (
+        calibration.as_markdown(calibration.curves(every_other))
+    )
+
+
 def test_a_calibration_that_is_not_whole_chooses_nothing() -> None:
     with pytest.raises(BadInput, match=r"has not ended \(1 of 2 trials\)"):
         chosen([trial(0.01, [0.7] * 4), trial(0.02, [0.7], ended=False)])

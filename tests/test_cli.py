@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shlex
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,11 +24,13 @@ from support import (
     in_process_of_its_own,
     log,
     new_database,
+    options,
     toy_run,
     trial_configs,
 )
 
 from fedtune.config import FIELDS
+from fedtune.sweep.sweepfile import check_name
 
 HEAVY = (
     *("torch", "ray", "mlflow", "transformers", "datasets", "optuna", "numpy", "rich"),
@@ -69,7 +75,7 @@ def test_help_names_what_an_option_takes() -> None:
         ("drop_last", "true|false"),
         ("text_column", "TEXT"),
         ("shuffle", "every_epoch|once"),
-        ("device", "auto|cpu|mps|cuda|cuda:N"),
+        ("device", "auto|cpu|cuda|cuda:N"),
         ("learning_rate", "NUMBER"),
         ("budget_rounds", "NUMBER"),
     ):
@@ -93,19 +99,25 @@ def test_python_m_fedtune_is_the_same_program(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> object:
-    """Give the configurations that a command line means, instead of running them."""
+def launch_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+    """Give the sweep and the options that a command line means, instead of running them."""
     import fedtune.sweep.session as session
 
-    seen: list[object] = []
-    monkeypatch.setattr(session, "run_sweep", lambda spec, *rest: seen.append(spec) or 0)
+    seen: list[Any] = []
+    monkeypatch.setattr(session, "run_sweep", lambda *launch: seen.append(launch[:2]) or 0)
 
-    def of(*args: str) -> list[dict[str, object]]:
+    def of(*args: str) -> Any:
         done = call(*args, folder=tmp_path)
         assert done.code == 0, done.everything
-        return [config.model_dump() for config in seen.pop().configs()]  # type: ignore[attr-defined]
+        return seen.pop()
 
     return of
+
+
+@pytest.fixture
+def planned(launch_of: Callable[..., Any]) -> object:
+    """Give the configurations that a command line means, instead of running them."""
+    return lambda *args: [config.model_dump() for config in launch_of(*args)[0].configs()]
 
 
 @pytest.mark.parametrize(
@@ -146,6 +158,110 @@ def test_the_command_line_beats_a_sweep_file(planned, tmp_path: Path) -> None:  
     )
     configs = planned("sweep", "grid.yaml", "--set", "momentum=0.25", "--clients", "8")
     assert [(c["clients"], c["momentum"], c["seed"]) for c in configs] == [(8, 0.25, 7)]
+
+
+# The names that sweeps are given
+
+
+@pytest.fixture
+def named(launch_of: Callable[..., Any]) -> Callable[..., str]:
+    """Give the name of the sweep that a `fedtune run` with these settings makes."""
+
+    def of(model: object, dataset: object = "toy", **settings: object) -> str:
+        given = {"model": model, "dataset": dataset, "clients": 2, **settings}
+        name = str(launch_of("run", *options(**given))[0].name)
+        assert check_name(name) == name
+        return name
+
+    return of
+
+
+def test_a_name_says_what_is_compared(named: Callable[..., str]) -> None:
+    assert named("mini-bert", "bbc-news") == "mini-bert-bbc-news"
+    assert named("mini-bert,mini-albert") == "mini-bert+mini-albert-toy"
+    assert named("m", clients="2,4", seed="0,1", budget_rounds=3, threads=1) == "m-toy"
+    assert named("m", learning_rate=0.05, momentum=0.9) == "m-toy-learning_rate-0.05-momentum-0.9"
+
+
+def test_sweeps_that_differ_have_names_that_differ_however_long(
+    named: Callable[..., str],
+) -> None:
+    models = "mini-bert,mini-albert,mini-distilbert,bert,albert,distilbert"
+    names = {named(models, "imdb,yelp", learning_rate=rate) for rate in (0.05, 0.025)}
+    assert len(names) == 2
+    assert {len(name) for name in names} == {80}
+    (start,) = {name[:-8] for name in names}
+    assert f"{models.replace(',', '+')}-imdb+yelp-learning_rate-".startswith(start[:-1])
+    assert names == {named(models, "imdb,yelp", learning_rate=r) for r in ("0.050", "2.5e-2")}
+
+
+def test_a_name_begins_with_a_letter_or_a_digit(named: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "_m").mkdir()
+    names = {named("_m"), named("m"), named("./_m"), named("-+_.")}
+    assert len(names) == 4, "what is left out is told by the digits"
+
+
+def test_two_folders_of_one_name_are_two_sweeps(
+    named: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for parent in ("one", "two"):
+        (tmp_path / parent / "texts").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    first, second = named("m", "one/texts"), named("m", "two/texts")
+    assert first != second
+    assert {first[:-8], second[:-8]} == {"m-texts-"}
+    for same in ("./one/texts", "two/../one/texts/", tmp_path / "one" / "texts", "~/one/texts"):
+        assert named("m", same) == first
+    hub_ids = {named("google-bert/bert-base-cased"), named("someone/bert-base-cased")}
+    assert len(hub_ids) == 2
+    assert {name[:-8] for name in hub_ids} == {"bert-base-cased-toy-"}
+
+
+# The end of a launch that was told to end
+
+
+@pytest.fixture
+def handler() -> Iterator[None]:
+    """Put back who handles SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("handler")
+@pytest.mark.parametrize("where", ["--no-ray", "Ray waits", "Ray's handler"])
+def test_a_launch_that_is_terminated_says_how_to_go_on(
+    where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import fedtune.sweep.session as session
+
+    def run_sweep(*_: object) -> None:
+        if where == "Ray's handler":  # as ray.init sets it
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            if where == "Ray waits":  # as ray.wait ends
+                sys.exit(1)
+            raise
+
+    monkeypatch.setattr(session, "run_sweep", run_sweep)
+    args = ["run", *options(model="a model", dataset="toy", clients=2)]
+
+    done = call(*args, folder=tmp_path)
+
+    assert done.code == 143, done.everything
+    assert "the same command goes on" in done.out
+    assert shlex.split(done.out.splitlines()[-1]) == ["fedtune", *args]
+
+
+def test_another_exit_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import fedtune.sweep.session as session
+
+    monkeypatch.setattr(session, "run_sweep", lambda *_: sys.exit(7))
+    done = call("run", *options(model="m", dataset="toy", clients=2), folder=tmp_path)
+    assert (done.code, done.out) == (7, "")
 
 
 # Commands that start nothing
@@ -208,6 +324,35 @@ def test_status_shows_where_the_trials_of_a_sweep_stand(launched: Path) -> None:
         assert "2 of 2 trials are complete" in done.out
         assert "│ reached" in done.out
         assert "│ baseline" in done.out
+
+
+def test_a_store_in_the_home_is_found_by_every_command(
+    launched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fedtune.experiments import archive
+
+    monkeypatch.setenv("HOME", str(launched))
+    uri = new_database(tmp_path)
+    for args in (["status"], ["sync", "--tracking-uri", uri]):
+        done = call(*args, "--store=~/trials", folder=tmp_path)
+        assert done.code == 0, done.everything
+    packed = ["archive", "--store=~/trials", "--out=~/packed.tar.gz"]
+    monkeypatch.setattr(sys, "argv", packed)
+    archive.main()
+    assert (launched / "packed.tar.gz").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_home_that_nobody_has_is_refused_without_a_traceback(tmp_path: Path) -> None:
+    done = call("status", "--store=~nobody-at-all/trials", folder=tmp_path)
+    assert (done.code, done.out) == (2, ""), done.everything
+    where = ["--model", "~nobody-at-all/m", "--dataset", "~nobody-at-all/d", "--clients", "2"]
+    done = call("run", *where, "--no-ray", folder=tmp_path)
+    assert done.code == 2, done.everything
+    assert [line.split(":")[1] for line in done.err.splitlines()] == [
+        " model='~nobody-at-all/m'",
+        " dataset='~nobody-at-all/d'",
+    ]
 
 
 def test_status_and_sync_need_the_store_only(launched: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from fedtune.config import did_you_mean
 from fedtune.errors import BadInput
+from fedtune.paths import expanded
 
 DEFAULT_BUDGET_ROUNDS = 20
 TOKENS_FILE = "tokens.json"  # what marks a folder as tokens that were made by fedtune
@@ -69,7 +70,7 @@ def resolve(dataset: str) -> Location:
         return Location(dataset, folder=folder)
     if dataset in NAMES:
         return Location(dataset, hub_id=NAMES[dataset].hub_id)
-    path = Path(dataset).expanduser()
+    path = expanded(dataset)
     if dataset and path.is_dir():
         return Location(dataset, folder=path.resolve())
     if dataset and path.exists():
@@ -93,7 +94,7 @@ def _folder_in_data_home(dataset: str) -> Path | None:
     if not home or not dataset or dataset[0] in "~./\\" or ".." in Path(dataset).parts:
         return None  # a path, not a name: it must not lead out of $FEDTUNE_DATA
     for name in (dataset, dataset.replace("-", "_")):
-        folder = Path(home).expanduser() / name
+        folder = expanded(home) / name
         if folder.is_dir():
             return folder.resolve()
     return None
@@ -125,11 +126,12 @@ def is_cached(hub_id: str) -> bool:
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     home = Path(os.environ.get("HF_HOME") or base)
-    cache = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets").expanduser()
+    cache = expanded(os.environ.get("HF_DATASETS_CACHE") or home / "datasets")
     owner, name = hub_id.split("/")
     wanted = _plain(name)  # folders are named in snake case: owner___yelp_review_full
     return any(
-        _plain(copy.name.removeprefix(f"{owner}___")) == wanted and any(copy.glob("*/*/*/"))
+        _plain(copy.name.removeprefix(f"{owner}___")) == wanted
+        and any(copy.glob("*/*/*/dataset_info.json"))  # written last: a broken download has none
         for copy in cache.glob(f"{owner}___*")
     )
 
@@ -139,11 +141,19 @@ def _plain(name: str) -> str:
 
 
 def default_budget(dataset: str) -> int:
-    """The rounds at which trials on ``dataset`` are compared, where the user says nothing else."""
+    """The rounds at which trials on ``dataset`` are compared, where the user says nothing else.
+
+    ``ag_news`` finds the folder in ``$FEDTUNE_DATA`` that ``ag-news`` finds, so the two are one.
+    """
     for source in NAMES.values():
-        if dataset in (source.name, source.hub_id):
+        known = {_with_hyphens(name) for name in (source.name, source.hub_id) if name}
+        if _with_hyphens(dataset) in known:
             return source.budget_rounds
     return DEFAULT_BUDGET_ROUNDS
+
+
+def _with_hyphens(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def offline_state(dataset: str) -> str:

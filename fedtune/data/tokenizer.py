@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 
 BATCH = 1_000  # texts at once: enough to keep all cores busy, little enough to show progress
 
+_WHOLE = "tokenizer.json"
 # Older formats, read where there is no tokenizer.json.
 _VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
-_EXTRAS = ("special_tokens_map.json", "added_tokens.json")
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+
+#: Every file that a tokenizer may consist of: what is downloaded, copied and hashed.
+TOKENIZER_FILES = (_WHOLE, *_VOCABULARIES, *_SETTINGS)
+
 # Parts of these files that have no bearing on the ids of a single, truncated text.
 _WITHOUT_EFFECT = frozenset(
     (
@@ -47,24 +52,29 @@ _WITHOUT_EFFECT = frozenset(
 )
 
 
+def has_tokenizer(directory: Path) -> bool:
+    """Is there a file that could hold a vocabulary?"""
+    return any((directory / name).is_file() for name in (_WHOLE, *_VOCABULARIES))
+
+
 def tokenizer_hash(directory: Path) -> str:
     """SHA-256 (hex) of what decides which ids a text gets; equal for models that share a tokenizer.
 
     Reads the tokenizer's files only, never the weights, and imports no library. Raises BadInput
     (field ``model``) where there is no tokenizer or a file is damaged.
     """
-    whole = directory / "tokenizer.json"
+    if not has_tokenizer(directory):
+        raise BadInput.of(
+            "model", str(directory), "has no tokenizer (tokenizer.json, vocab.txt or spiece.model)"
+        )
+    whole = directory / _WHOLE
     vocabularies = [whole] if whole.is_file() else [directory / name for name in _VOCABULARIES]
     digest = hashlib.sha256()
     for path in vocabularies:
         if path.is_file():
             raw = _canonical(path) if path.suffix == ".json" else path.read_bytes()
             digest.update(f"{path.name}:{len(raw)}:".encode() + raw)
-    if not any(path.is_file() for path in vocabularies):
-        raise BadInput.of(
-            "model", str(directory), "has no tokenizer (tokenizer.json, vocab.txt or spiece.model)"
-        )
-    for name in ("tokenizer_config.json", *_EXTRAS):
+    for name in _SETTINGS:
         if (directory / name).is_file():
             digest.update(f"{name}:".encode() + _canonical(directory / name))
     return digest.hexdigest()

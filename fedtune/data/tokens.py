@@ -18,6 +18,7 @@ from fedtune.data.catalog import TOKENS_FILE, resolve
 from fedtune.data.token_files import FILES, FORMAT, open_tokens
 from fedtune.data.tokenizer import BATCH, encode, load_tokenizer, progress_bar, tokenizer_hash
 from fedtune.errors import BadInput
+from fedtune.paths import expanded
 
 if TYPE_CHECKING:
     from fedtune.data.sources import Texts
@@ -69,7 +70,7 @@ def write_tokens(
 
     ``out`` may be missing, empty, or an older tokens directory, which is replaced. Raises BadInput.
     """
-    out = Path(out).expanduser().absolute()
+    out = expanded(out).absolute()
     if out.is_file() or (out.is_dir() and {path.name for path in out.iterdir()} - FILES):
         raise BadInput.of("out", str(out), "exists and holds other things; name a new folder")
     made = tokenize(

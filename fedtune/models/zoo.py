@@ -11,26 +11,22 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from fedtune.config import did_you_mean
+from fedtune.data.tokenizer import TOKENIZER_FILES as TOKENIZER_FILES
+from fedtune.data.tokenizer import has_tokenizer
 from fedtune.errors import BadInput
+from fedtune.paths import expanded
 
 PAPER_LEARNING_RATE = 2.0e-5
 
 _MINI = Path(__file__).parent / "mini"
+_WEIGHTS = "model.safetensors"
+_INDEX = "model.safetensors.index.json"  # where the weights are in several files: which
 _HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "README.md"]
-TOKENIZER_FILES = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "spiece.model",
-    "added_tokens.json",
-]
+_HUB_FILES += TOKENIZER_FILES
 
 
 @dataclass(frozen=True)
@@ -97,12 +93,12 @@ def content_hash(directory: Path) -> str:
 
 def _local_directory(name: str) -> Path | None:
     data = os.environ.get("FEDTUNE_DATA")
-    folder = Path(data).expanduser() / name if data else None
+    folder = expanded(data) / name if data else None
     if folder is not None and (folder / "config.json").is_file():
         return folder.absolute()
     if name in NAMES:
         return _MINI / name if NAMES[name].hub_id is None else None
-    path = Path(name).expanduser().absolute()  # workers run in folders of their own
+    path = expanded(name).absolute()  # workers run in folders of their own
     return path if path.is_dir() else None
 
 
@@ -115,13 +111,32 @@ def _cached(hub_id: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        found = Path(snapshot_download(hub_id, local_files_only=True))
+        # The patterns of the download: without them every file of the hub that was left out there
+        # would count as missing.
+        found = snapshot_download(hub_id, allow_patterns=_HUB_FILES, local_files_only=True)
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    has_all = (found / "config.json").is_file() and any(found.glob("*.safetensors"))
-    return found if has_all else None
+    return Path(found) if _is_whole(Path(found)) else None
 
 
+def _is_whole(directory: Path) -> bool:
+    """Is there all that a model needs? Not every cache has a list of what the hub has."""
+    needed = ["config.json", *_weight_files(directory)]
+    return all((directory / name).is_file() for name in needed) and has_tokenizer(directory)
+
+
+def _weight_files(directory: Path) -> set[str]:
+    index = directory / _INDEX
+    if (directory / _WEIGHTS).is_file() or not index.is_file():
+        return {_WEIGHTS}
+    try:
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return set(map(str, shards.values()))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {_WEIGHTS}  # which is not there: an index that is damaged leads to no weights
+
+
+@cache  # a launch looks each model up once for every configuration
 def _from_hub(name: str) -> Path:
     hub_id = _hub_id(name)
     if name not in NAMES and ("/" not in name or name.startswith((".", "/", "~"))):
@@ -143,13 +158,15 @@ def _from_hub(name: str) -> Path:
     )
     if not go_offline_if_unreachable():
         raise BadInput.of(
-            "model", name, f"not in the local cache and the hub cannot be reached; {way_out}"
+            "model",
+            name,
+            f"not (or not whole) in the local cache and the hub cannot be reached; {way_out}",
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES + TOKENIZER_FILES))
+        return Path(snapshot_download(hub_id, allow_patterns=_HUB_FILES))
     except (HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise BadInput.of("model", name, f"the hub did not give it ({reason}); {way_out}") from None
@@ -165,7 +182,7 @@ def _check_directory(name: str, directory: Path) -> None:
             f"{directory} has no safetensors weights; other formats can run code when they are "
             "opened; save it once more with model.save_pretrained(directory)",
         )
-    if not any((directory / file).is_file() for file in TOKENIZER_FILES):
+    if not has_tokenizer(directory):
         raise BadInput.of("model", name, f"{directory} has no tokenizer files")
     try:
         json.loads((directory / "config.json").read_text())

@@ -17,6 +17,7 @@ from fedtune.sweep.progress import duration
 from fedtune.tracking.names import run_name
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
+from fedtune.units import size
 
 #: From so many seconds on a trial gets a worker of its own. That is some 3 s of imports, and only
 #: then its peak memory is known.
@@ -170,12 +171,3 @@ def _room(trial: Trial, machine: Machine) -> str:
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
-
-
-def size(num_bytes: float) -> str:
-    """``0 B``, ``12 kB``, ``345 MB``, ``6.7 GB``."""
-    for unit in ("B", "kB", "MB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} GB" if num_bytes < 1000 else f"{num_bytes / 1000:.1f} TB"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import yaml
 import fedtune
 from fedtune.config import FIELDS, TrialConfig, check_value, did_you_mean, find_faults
 from fedtune.errors import BadInput, Fault, first_line
+from fedtune.paths import expanded
 from fedtune.provenance import committed_at
 
 _KEYS = ("name", "axes", "set", "overrides")
@@ -68,8 +69,7 @@ class SweepSpec:
         """Every trial of the grid once, in the order of the axes. Raises BadInput."""
         configs: dict[TrialConfig, None] = {}
         faults: dict[str, Fault] = {}
-        for combination in itertools.product(*self.axes.values()):
-            values = self._values(dict(zip(self.axes, combination, strict=True)))
+        for values, _ in self._evaluated():
             found = find_faults(values)
             faults |= {str(fault): fault for fault in found}
             if not found:
@@ -78,24 +78,30 @@ class SweepSpec:
             raise BadInput(faults.values())
         return list(configs)
 
-    def _values(self, point: dict[str, Any]) -> dict[str, Any]:
-        values = {**self.set, **point, **self.command_line}
-        for override in self.overrides:
-            if all(values.get(key) == wanted for key, wanted in override.when.items()):
-                values |= override.set
-        return {**values, **self.command_line, **{name: point[name] for name in self.command_axes}}
-
     def unused_overrides(self) -> list[str]:
         """A line for every override that matches no trial of the grid."""
-        points = [
-            {**self.set, **dict(zip(self.axes, c, strict=True)), **self.command_line}
-            for c in itertools.product(*self.axes.values())
-        ]
+        used = {position for _, matched in self._evaluated() for position in matched}
         return [
             f"overrides: when {dict(o.when)} matches no trial of this sweep, so it has no effect"
-            for o in self.overrides
-            if not any(all(p.get(k) == v for k, v in o.when.items()) for p in points)
+            for position, o in enumerate(self.overrides)
+            if position not in used
         ]
+
+    def _evaluated(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
+        """The settings of every point of the grid, and which overrides matched there.
+
+        An override sees what was set before it, the command line's settings above all.
+        """
+        for combination in itertools.product(*self.axes.values()):
+            point = dict(zip(self.axes, combination, strict=True))
+            asked = {**self.command_line, **{name: point[name] for name in self.command_axes}}
+            values = {**self.set, **point, **asked}
+            matched = []
+            for position, override in enumerate(self.overrides):
+                if all(values.get(key) == wanted for key, wanted in override.when.items()):
+                    values |= {**override.set, **asked}
+                    matched.append(position)
+            yield values, matched
 
 
 def check_name(name: object, where: str = "name") -> str:
@@ -114,7 +120,7 @@ def experiments() -> list[Path]:
 
 def find_sweep_file(asked: str) -> Path:
     """The file of that path, or the one of that name that comes with fedtune."""
-    path, known = Path(asked), {file.stem: file for file in experiments()}
+    path, known = expanded(asked), {file.stem: file for file in experiments()}
     if path.is_file():
         return path
     if asked in known:
@@ -122,6 +128,14 @@ def find_sweep_file(asked: str) -> Path:
     hint = did_you_mean(path.stem, known)
     message = f"no such file{hint}; allowed is a sweep file or one of {', '.join(known)}"
     raise BadInput.of("config", asked, message)
+
+
+def name_of(sweep: str) -> str:
+    """The name of the sweep that a command is asked for: that of the sweep file, or it is one."""
+    path = expanded(sweep)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return read_sweep_file(path).name
+    return sweep
 
 
 def read_sweep_file(path: Path) -> SweepSpec:

@@ -187,6 +187,44 @@ def test_bad_input_is_said_in_a_line_and_makes_nothing(made: Path, tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
 
 
+def test_an_earlier_report_leaves_nothing_in_a_new_one(tmp_path: Path) -> None:
+    trials = whole_grid(("mini-bert",), ("imdb",), (1, 2))
+    results, uri = run_all(trials, paper_like), new_database(tmp_path)
+    write(uri, results, "whole")
+    write(uri, results[:1], "alone")
+    mine = {tmp_path / "report" / name for name in ("notes.md", "figures.txt", "data/own.csv")}
+
+    assert call("report", "whole", folder=tmp_path).code == 0
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    first = {path for path in (tmp_path / "report").rglob("*") if path.is_file()}
+    assert call("report", "alone", folder=tmp_path).code == 0
+    second = {path for path in (tmp_path / "report").rglob("*") if path.is_file()}
+    assert call("report", "alone", "--out", "new", folder=tmp_path).code == 0
+
+    new = {path.relative_to(tmp_path / "new") for path in (tmp_path / "new").rglob("*.*")}
+    assert {path.relative_to(tmp_path / "report") for path in second - mine} == new
+    assert first - second, "the first one has figures that the second has not"
+    assert {path.read_text() for path in mine} == {"mine"}
+
+
+@pytest.mark.parametrize("claims", [None, "no JSON", "[1]", "1"])
+def test_figures_and_tables_of_the_users_own_stay(tmp_path: Path, claims: str | None) -> None:
+    write(new_database(tmp_path), run_all(whole_grid(("mini-bert",), ("imdb",), (1,)), paper_like))
+    own = [tmp_path / "figures" / "own.svg", tmp_path / "tables" / "own.csv"]
+    for path in own:
+        path.parent.mkdir()
+        path.write_text("mine")
+    if claims:
+        (tmp_path / "claims.json").write_text(claims)
+
+    assert call("report", "--out", ".", folder=tmp_path).code == 0
+
+    assert [path.read_text() for path in own] == ["mine", "mine"]
+    assert (tmp_path / "figures" / "accuracy-at-budget.svg").is_file()
+
+
 # Where it comes from, and what was planned
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,14 @@ from synthetic import (
     write,
 )
 
-from fedtune.analysis import numbers, tables
+from fedtune.analysis import numbers, tables, tracked
 from fedtune.analysis.grid import Series
 from fedtune.analysis.history import load_sweep
 from fedtune.analysis.predictions import read
-from fedtune.analysis.quantities import ACCURACY, RETENTION
+from fedtune.analysis.quantities import ACCURACY, AREA, RETENTION, Quantity, sample
 from fedtune.analysis.samples import Sample, combine, difference
+from fedtune.analysis.tracked import TrackedTrial
+from fedtune.analysis.verdicts import decide
 
 
 def of(rows: list[list[float]], test_set: str = "one", noise: float = 0.5) -> Sample:
@@ -133,6 +136,30 @@ def test_retention_by_example_has_the_retention_as_its_mean_and_k_1_has_no_error
     kept = grid.cell(Series("mini-bert", "yelp"), 8).values(lambda trial: trial.retention)
     assert many.values == pytest.approx(kept)
     assert many.test_error < many.noise
+
+
+def with_one_example(trial: TrackedTrial) -> TrackedTrial:
+    """The trial as if its test set had a single example."""
+    facts = {**trial.facts, "data/test_examples": 1}
+    return replace(trial, facts=facts, tested=tracked.Tested("one", np.array([True])))
+
+
+@pytest.mark.parametrize("quantity", [ACCURACY, AREA], ids=lambda quantity: quantity.name)
+def test_a_single_test_example_decides_nothing(quantity: Quantity) -> None:
+    results = run_all(whole_grid(("mini-bert",), ("imdb",), (1, 4), range(5)), paper_like)
+    cells = in_memory(results, answered=True).cells(Series("mini-bert", "imdb"))
+
+    for seeds in (1, 3):  # pytest makes an error of a warning about numbers that are none
+        one, four = (
+            sample({s: with_one_example(cell.trials[s]) for s in range(seeds)}, quantity)
+            for cell in cells
+        )
+        margin = difference(one, four)
+        assert margin.mean > 0.02
+        assert margin.test_error == math.inf
+        assert decide(margin) == "inconclusive"
+        assert decide(combine([(0.0, one), (1.0, margin)])) == "inconclusive"
+        assert tables.points(margin)
 
 
 # Reading them

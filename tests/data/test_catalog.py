@@ -108,6 +108,16 @@ def test_budgets_belong_to_the_data_set() -> None:
     assert default_budget("someone/something") == 20
 
 
+def test_two_spellings_of_one_folder_have_one_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_json: Write
+) -> None:
+    monkeypatch.setenv("FEDTUNE_DATA", str(tmp_path))
+    write_json(tmp_path / "ag_news")
+    assert resolve("ag-news").folder == resolve("ag_news").folder
+    assert default_budget("ag-news") == default_budget("ag_news") == 100
+    assert default_budget("bbc_news") == 5
+
+
 def test_state_of_what_ships_with_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert offline_state("toy") == "ships with a package"
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
@@ -154,6 +164,18 @@ from fedtune.data.sources import load_texts
 assert offline_state("ag-news") == "cached"
 assert list(load_texts("ag-news").test.texts) == ["more rain today", "butter"]
 """
+
+
+def test_a_download_that_was_cut_short_is_no_cached_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    prepared = tmp_path / "fancyzhx___ag_news" / "default" / "0.0.0" / "0123456789abcdef"
+    prepared.with_suffix(".incomplete").mkdir(parents=True)
+    assert offline_state("ag-news") == "needs the network"
+    prepared.mkdir()
+    (prepared / "dataset_info.json").write_text("{}")
+    assert offline_state("ag-news") == "cached"
 
 
 def test_a_cached_copy_is_used_offline(tmp_path: Path, write_json: Write) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -76,13 +79,175 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     assert ("did you mean 'mini-bert'" in str(bad.value)) is (name == "mini-brt")
 
 
-def test_a_hub_id_that_cannot_be_had_offline_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+# The hub and its cache
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub:
+    """A cache of huggingface_hub's in its own layout, and a hub that is a folder of ``files``."""
+
+    def __init__(self, cache: Path, hub_id: str, files: dict[str, bytes]):
+        self.folder = cache / f"models--{hub_id.replace('/', '--')}"
+        self.files = files
+        self.asked = 0
+
+    @property
+    def snapshot(self) -> Path:
+        return self.folder / "snapshots" / COMMIT
+
+    def store(self, patterns: Iterable[str] = ("*",), *, listing: bool = True) -> None:
+        """Put what matches the patterns into the cache, as a download of these patterns does.
+
+        ``listing``: of all that the hub has, which only versions from 2 on write.
+        """
+        for name, content in self.files.items():
+            if not any(fnmatch(name, pattern) for pattern in patterns):
+                continue
+            blob = self.folder / "blobs" / hashlib.sha256(content).hexdigest()
+            place = self.snapshot / name
+            for path in (blob, place):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            blob.write_bytes(content)
+            place.unlink(missing_ok=True)
+            place.symlink_to(os.path.relpath(blob, place.parent))
+        self.write("refs/main", COMMIT)
+        if listing:
+            files = {
+                name: {"size": len(content), "blob_id": hashlib.sha1(content).hexdigest()}
+                for name, content in self.files.items()
+            }
+            self.write(f"trees/{COMMIT}.json", json.dumps({"format_version": 1, "files": files}))
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+@pytest.fixture
+def hub(bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """google-bert/bert-base-cased with more files than fedtune takes; nothing is cached yet.
+
+    Offline; a test can go online, where a download fills the cache and is counted.
+    """
+    import huggingface_hub
+
+    files = {path.name: path.read_bytes() for path in Path(bert).iterdir()}
+    others = {"README.md": b"a card", "pytorch_model.bin": b"pickled", ".gitattributes": b"*"}
+    made = Hub(tmp_path / "hub", "google-bert/bert-base-cased", files | others)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("fedtune.hub.go_offline_if_unreachable", lambda: False)
-    monkeypatch.setattr(zoo, "_cached", lambda hub_id: None)
+    look_up = huggingface_hub.snapshot_download
+
+    def download(
+        repo_id: str, allow_patterns: list[str] | None = None, local_files_only: bool = False
+    ) -> str:
+        if not local_files_only:
+            made.asked += 1
+            made.store(allow_patterns or ["*"])
+        return look_up(repo_id, allow_patterns=allow_patterns, local_files_only=True)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    zoo._from_hub.cache_clear()
+    yield made
+    zoo._from_hub.cache_clear()
+
+
+def go_online(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedtune.hub.go_offline_if_unreachable", lambda: True)
+
+
+def test_a_hub_id_that_cannot_be_had_offline_says_what_to_do(hub: Hub) -> None:
     with pytest.raises(BadInput, match=r"hub cannot be reached.*FEDTUNE_DATA/some/model"):
         find_model("some/model")
+    assert zoo.availability("bert") == "needs the network once"
+
+
+def test_what_was_downloaded_is_found_offline(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_online(monkeypatch)
+    assert find_model("bert").directory == hub.snapshot
+    assert not (hub.snapshot / "pytorch_model.bin").exists(), "pickles are left out"
+
+    monkeypatch.setattr("fedtune.hub.go_offline_if_unreachable", lambda: False)
+    zoo._from_hub.cache_clear()  # as in a new process
+    assert find_model("bert").directory == hub.snapshot
+    assert find_model("google-bert/bert-base-cased").directory == hub.snapshot
+    assert zoo.availability("bert") == "in the local cache"
+    assert hub.asked == 1
+
+
+def test_many_configurations_of_a_model_look_it_up_once(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_online(monkeypatch)
+    found = {find_model("bert").directory for _ in range(54)}
+    monkeypatch.setattr(zoo, "_cached", lambda hub_id: pytest.fail("looked again"))
+    assert found | {find_model("bert").directory} == {hub.snapshot}
+    assert hub.asked == 1
+
+
+def test_a_cache_that_others_filled_needs_no_list_of_files(hub: Hub) -> None:
+    hub.store(["config.json", "*.safetensors", "tokenizer*"], listing=False)
+    assert find_model("bert").directory == hub.snapshot
+
+
+@pytest.mark.parametrize("listing", [True, False])
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_what_a_cache_lacks_is_fetched(
+    missing: str, listing: bool, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.store(listing=listing)
+    (hub.snapshot / missing).unlink()
+    with pytest.raises(BadInput, match=r"not \(or not whole\) in the local cache"):
+        find_model("bert")
+    assert zoo.availability("bert") == "needs the network once"
+
+    go_online(monkeypatch)
+    assert (find_model("bert").directory / missing).is_file()
+
+
+@pytest.mark.parametrize("missing", ["model-00001-of-00002.safetensors", None])
+def test_weights_in_several_files_are_whole_with_all_of_them(missing: str | None, hub: Hub) -> None:
+    shards = {f"model-0000{i}-of-00002.safetensors": b"weights %d" % i for i in (1, 2)}
+    index = {"weight_map": dict(zip("ab", shards, strict=True))}
+    one_file = hub.files["model.safetensors"]
+    hub.files = {name: data for name, data in hub.files.items() if data != one_file} | shards
+    hub.files["model.safetensors.index.json"] = json.dumps(index).encode()
+    hub.store(listing=False)
+    if missing is None:
+        assert find_model("bert").directory == hub.snapshot
+        hub.write(f"snapshots/{COMMIT}/model.safetensors.index.json", "{")
+    else:
+        (hub.snapshot / missing).unlink()
+    zoo._from_hub.cache_clear()
+    with pytest.raises(BadInput, match="not whole"):
+        find_model("bert")
+
+
+def test_a_tokenizer_of_any_format_is_downloaded_hashed_and_accepted(
+    hub: Hub, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fedtune.data.tokenizer import tokenizer_hash
+
+    for path in directory.glob("tokenizer*"):
+        path.unlink()
+        del hub.files[path.name]
+    (directory / "tokenizer.model").write_bytes(b"pieces")
+    hub.files["tokenizer.model"] = b"pieces"
+    go_online(monkeypatch)
+
+    assert find_model(str(directory)).directory == directory
+    downloaded = find_model("bert").directory
+    assert tokenizer_hash(downloaded) == tokenizer_hash(directory)
+    assert "tokenizer.model" in zoo.TOKENIZER_FILES, "so it is copied into checkpoints too"
+
+
+def test_settings_alone_are_no_tokenizer(directory: Path) -> None:
+    (directory / "tokenizer.json").unlink()
+    (directory / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(BadInput, match="no tokenizer files"):
+        find_model(str(directory))
 
 
 def card(front: str) -> str:

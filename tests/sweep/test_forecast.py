@@ -13,12 +13,13 @@ from rich.console import Console
 
 from fedtune.sweep import estimate, forecast
 from fedtune.sweep.estimate import Rates, cost, kind_of, need, num_parameters, wall_time, work
-from fedtune.sweep.forecast import Forecast, size
+from fedtune.sweep.forecast import Forecast
 from fedtune.sweep.launch import Launch
 from fedtune.sweep.machine import Machine
 from fedtune.sweep.plan import Plan
 from fedtune.sweep.progress import Silent
 from fedtune.trial.identity import Trial
+from fedtune.units import size
 
 Write = Callable[..., None]
 
@@ -201,9 +202,3 @@ def test_without_ray_and_on_a_cluster_other_things_are_said(
     assert "about 1 min 33 s here" in one_by_one
     assert "how many run at a time is up to it" in on_cluster
     assert "1 CPU, 0 GPU" in on_cluster
-
-
-def test_sizes_are_written_for_people() -> None:
-    assert [size(n) for n in (0, 999, 12_345, 3.4e8, 2.26e9, 4e12)] == [
-        "0 B", "999 B", "12 kB", "340 MB", "2.3 GB", "4.0 TB",
-    ]  # fmt: skip

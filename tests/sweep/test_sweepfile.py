@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedtune.errors import BadInput
-from fedtune.sweep.sweepfile import Override, SweepSpec, check_name, read_sweep_file
+from fedtune.sweep.sweepfile import Override, SweepSpec, check_name, name_of, read_sweep_file
 
 FILE = """\
 # Does the order of precedence hold?
@@ -92,11 +92,38 @@ def test_an_override_that_matches_nothing_is_told(spec: SweepSpec) -> None:
     assert "{'dataset': 'toy'} matches no trial" in told[0]
 
 
-def test_an_override_of_one_field_sees_what_another_override_has_set() -> None:
-    first = Override(when={"clients": 2}, set={"seed": 9})
-    spec = SweepSpec("s", {"model": ["m"], "dataset": ["d"], "clients": [2]}, {}, [first])
+def overridden(*overrides: Override) -> SweepSpec:
+    return SweepSpec("s", {"model": ["m"], "dataset": ["d"], "clients": [2]}, {}, overrides)
 
-    assert [c.seed for c in spec.configs()] == [9]
+
+def test_an_override_sees_what_another_override_before_it_has_set() -> None:
+    first = Override(when={"clients": 2}, set={"seed": 9})
+    second = Override(when={"seed": 9}, set={"budget_rounds": 7})
+
+    spec = overridden(first, second)
+    assert [(c.seed, c.budget_rounds) for c in spec.configs()] == [(9, 7)]
+    assert spec.unused_overrides() == []
+
+    turned = overridden(second, first)
+    assert [(c.seed, c.budget_rounds) for c in turned.configs()] == [(9, "auto")]
+    (told,) = turned.unused_overrides()
+    assert "{'seed': 9} matches no trial" in told
+
+
+def test_an_override_sees_the_command_line_rather_than_what_that_beats() -> None:
+    first = Override(when={"clients": 2}, set={"seed": 9})
+    second = Override(when={"seed": 9}, set={"budget_rounds": 7})
+    third = Override(when={"seed": 4}, set={"max_rounds": 30})
+    spec = overridden(first, second, third)
+
+    for changed in (
+        spec.with_command_line({"seed": 4}, {}),
+        spec.with_command_line({}, {"seed": [4]}),
+    ):
+        (config,) = changed.configs()
+        assert (config.seed, config.budget_rounds, config.max_rounds) == (4, "auto", 30)
+        (told,) = changed.unused_overrides()
+        assert "{'seed': 9} matches no trial" in told
 
 
 def test_faults_of_many_trials_are_told_once(spec: SweepSpec) -> None:
@@ -104,6 +131,17 @@ def test_faults_of_many_trials_are_told_once(spec: SweepSpec) -> None:
         spec.with_command_line({"max_rounds": 1}, {}).configs()
 
     assert len(bad.value.faults) == len(set(map(str, bad.value.faults))) == 2  # budgets 5 and 7
+
+
+def test_a_sweep_is_asked_for_by_name_or_by_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "grid.yaml").write_text("name: study\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert name_of(str(tmp_path / "grid.yaml")) == name_of("~/grid.yaml") == "study"
+    assert name_of("study") == "study"
+    assert name_of("gone.yaml") == "gone.yaml"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../up", ".hidden", "a/b", "x" * 101, "it's", 7, None])

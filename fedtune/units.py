@@ -1,0 +1,12 @@
+"""Numbers with a unit, as people read them."""
+
+from __future__ import annotations
+
+
+def size(num_bytes: float) -> str:
+    """Bytes to three digits, in powers of 1000: ``0 B``, ``12.3 kB``, ``345 MB``, ``6.78 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 999.5:  # what would be rounded to 1000 is one of the next unit
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"
