@@ -14,7 +14,7 @@ from fedtune.analysis import numbers, style
 from fedtune.analysis.figures import Drawn, labels
 from fedtune.analysis.grid import Cell, Grid, Series
 from fedtune.analysis.tracked import TrackedTrial
-from fedtune.units import size as size
+from fedtune.units import size
 
 _ROW_HEIGHT = 1.5
 

@@ -101,7 +101,7 @@ def history(sweep: Sweep, grid: Grid) -> list[tuple[str, str]]:
     commit = sweep.tags.get(names.GIT_COMMIT)
     lines += [("code of the last launch", commit)] if commit else []
     if sweep.left_out:
-        told = f"{sweep.left_out} trials of an earlier engine, model or data, run anew since"
+        told = f"{sweep.left_out} trials of earlier settings, an earlier engine, model or data"
         lines.append(("left out", told))
     return lines
 

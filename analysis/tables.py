@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedtune.analysis import numbers
-from fedtune.analysis.curves import size
 from fedtune.analysis.figures import labels
 from fedtune.analysis.grid import Cell, Grid
 from fedtune.analysis.quantities import ACCURACY, RETENTION
 from fedtune.analysis.samples import Sample, difference, paired
 from fedtune.analysis.tracked import TrackedTrial
+from fedtune.units import size
 
 Value = str | int | float | None
 

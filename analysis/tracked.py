@@ -177,7 +177,7 @@ class TrackedTrial:
 class Sweep:
     """A sweep's run and its trials, ordered by model, data set, variant, K and seed.
 
-    ``left_out`` counts earlier trials that others have taken the place of.
+    ``left_out`` counts earlier trials that the sweep has no more: others took their place.
     """
 
     name: str

@@ -23,10 +23,10 @@ import yaml
 
 from fedtune.errors import BadInput
 from fedtune.paths import expanded
+from fedtune.sweep.launch import Report
 from fedtune.sweep.plan import Plan, load_plan, plan_path
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
-from fedtune.trial.results import read_result
 
 #: What a machine knows of its own folders; whoever runs a trial finds them anew.
 _PATHS = ("model_dir", "tokens_dir")
@@ -38,7 +38,7 @@ def pack(store: Path, sweep: str | None, out: Path) -> tuple[int, int]:
     Raises BadInput for an unknown sweep, and where no trial has ended.
     """
     plan = load_plan(store, sweep)
-    ended = [t for t in plan.trials if read_result(store, t, plan.baseline_of(t)).ended]
+    ended = [result.trial for result in Report.of_store(store, plan).results if result.ended]
     if not ended:
         raise BadInput.of("sweep", plan.name, "none of its trials has ended, so there is nothing")
     packed = io.BytesIO()

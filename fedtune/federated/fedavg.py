@@ -69,7 +69,7 @@ def fedavg_round(
         loss_sum, num_examples = loss_sum + loss, num_examples + seen
     update_norm = torch.linalg.vector_norm(mean_delta).item()
     if not math.isfinite(update_norm):  # every client was finite, so their sum overflowed
-        raise Diverged(round_num, len(clients) - 1)
+        raise Diverged(round_num, None)
     result = RoundResult(
         train_loss=loss_sum / num_examples,
         num_examples=num_examples,

@@ -17,13 +17,17 @@ from fedtune.randomness import derive_seed, generator
 
 
 class Diverged(RuntimeError):
-    """A loss or a parameter stopped being finite; names the round and the client."""
+    """A loss or a parameter stopped being finite; names the round and the client.
 
-    def __init__(self, round_num: int, client_id: int):
+    No client (None) where all were finite and it was their mean, or the loss of that, that was not.
+    """
+
+    def __init__(self, round_num: int, client_id: int | None):
         self.round_num, self.client_id = round_num, client_id
-        super().__init__(f"diverged in round {round_num} at client {client_id}")
+        who = "in the server's model" if client_id is None else f"at client {client_id}"
+        super().__init__(f"diverged in round {round_num} {who}")
 
-    def __reduce__(self) -> tuple[type[Diverged], tuple[int, int]]:
+    def __reduce__(self) -> tuple[type[Diverged], tuple[int, int | None]]:
         return type(self), (self.round_num, self.client_id)
 
 

@@ -160,10 +160,8 @@ def sentence(report: Report) -> str:
                 "target to reach: raise learning_rate, budget_rounds or train_examples."
             )
         case "diverged":
-            place = result.diverged or {}
             text = (
-                f"{spread} diverged on {config.dataset} in round {place.get('round')} at client "
-                f"{place.get('client_id')}: lower learning_rate."
+                f"{spread} diverged on {config.dataset} ({result.diverged}): lower learning_rate."
             )
         case _:
             return ""

@@ -19,7 +19,7 @@ from fedtune.models.classifier import describe
 from fedtune.models.packed import can_pack
 from fedtune.trial.federation import BYTES_PER_PARAMETER, Federation
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import data_facts, open_examples
+from fedtune.trial.prepare import data_facts, device_exists, open_examples
 
 BYTES_PER_TOKEN = 4  # int32, on the device
 
@@ -238,11 +238,12 @@ def largest_step(trial: Trial) -> int:
 
 def _measure(trial: Trial) -> Rates:
     # At a rate that moves nothing: a trial that diverges does so when it runs, and is a result.
-    still = trial.config.replace(learning_rate=1e-12, weight_decay=0.0)
+    device = trial.config.device if device_exists(str(trial.config.device)) else "cpu"
+    still = trial.config.replace(learning_rate=1e-12, weight_decay=0.0, device=device)
     federation = Federation(replace(trial, config=still))
     measured = federation.measure(_CALIBRATION_STEPS, largest_step(trial))
     rates = Rates(*measured, federation.flat.num_parameters)
-    if str(trial.config.device).startswith("cuda"):
+    if device.startswith("cuda"):
         import torch
 
         del federation  # the trials need the room on the GPU

@@ -41,11 +41,15 @@ class Machine:
         return self.gpus[int(index) : int(index) + 1] if index else self.gpus
 
 
-def this_machine(*, with_ray: bool) -> Machine:
-    """What there is here and now, for trials that Ray runs or that run in this process."""
+def this_machine(trials: Iterable[Trial], *, with_ray: bool) -> Machine:
+    """What there is here and now for ``trials``, which Ray runs or which run in this process.
+
+    Of GPUs only where one of them runs there: to look takes half a gigabyte of each.
+    """
     import torch
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    wanted = any(str(trial.config.device).startswith("cuda") for trial in trials)
+    count = torch.cuda.device_count() if wanted and torch.cuda.is_available() else 0
     gpus = (float(torch.cuda.mem_get_info(number)[0]) for number in range(count))
     memory = free_memory() - (OBJECT_STORE_BYTES if with_ray else 0)
     return Machine(available_cores(), memory, tuple(gpus))

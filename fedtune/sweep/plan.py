@@ -17,7 +17,7 @@ from fedtune.data.catalog import resolve
 from fedtune.errors import BadInput, Fault
 from fedtune.models.zoo import PAPER_LEARNING_RATE, card_learning_rate, find_model
 from fedtune.sweep.estimate import work
-from fedtune.sweep.sweepfile import SweepSpec
+from fedtune.sweep.sweepfile import SweepSpec, name_of
 from fedtune.tracking import names
 from fedtune.trial.folder import TrialFolder, write_atomically
 from fedtune.trial.identity import ENGINE, Trial
@@ -94,11 +94,14 @@ def plan_path(store: Path, name: str) -> Path:
     return store / "sweeps" / f"{name}.yaml"
 
 
-def make_plan(spec: SweepSpec, store: Path | None = None, *, progress: bool = False) -> Plan:
+def make_plan(
+    spec: SweepSpec, store: Path | None = None, *, elsewhere: bool = False, progress: bool = False
+) -> Plan:
     """Resolve a sweep: check and prepare every trial, and add the baselines that are missing.
 
-    A trial that the ``store`` has begun keeps the device and the threads it was begun with. Raises
-    BadInput with every fault, each once. Writes nothing but caches.
+    A trial that the ``store`` has begun keeps the device and the threads it was begun with. Where
+    trials run ``elsewhere``, on a cluster, GPUs are taken for there. Raises BadInput with every
+    fault, each once. Writes nothing but caches.
     """
     configs: dict[TrialConfig, None] = {}
     for config in spec.configs():
@@ -107,9 +110,16 @@ def make_plan(spec: SweepSpec, store: Path | None = None, *, progress: bool = Fa
         configs[config] = None
     _check_names(list(configs))
     num_federated = sum(config.clients > 1 for config in configs)
-    trials = prepare_all(list(configs), num_federated=max(num_federated, 1), progress=progress)
+    trials = prepare_all(
+        list(configs),
+        num_federated=max(num_federated, 1),
+        elsewhere=elsewhere,
+        progress=progress,
+    )
     if store is not None:
-        trials = [as_begun(trial, TrialFolder(store, trial.trial_id)) for trial in trials]
+        folders = (TrialFolder(store, trial.trial_id) for trial in trials)
+        pairs = zip(trials, folders, strict=True)
+        trials = [as_begun(trial, folder, elsewhere=elsewhere) for trial, folder in pairs]
     unique = _tell_apart(trials)
     axes = tuple(name for name, values in spec.axes.items() if len(values) > 1)
     return Plan(spec.name, axes, tuple(sorted(unique, key=_place)), spec.grows, spec.source)
@@ -179,11 +189,7 @@ def load_plan(store: Path, name: str | None) -> Plan:
     stems = [path.stem for path in known]
     if name is None:
         return read_plan(known[-1])
-    wanted = name
-    if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
-        from fedtune.sweep.sweepfile import read_sweep_file
-
-        wanted = read_sweep_file(Path(name)).name
+    wanted = name_of(name)
     if wanted not in stems:
         raise BadInput.of(
             "sweep",

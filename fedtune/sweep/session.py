@@ -18,7 +18,7 @@ from fedtune.errors import BadInput, Fault, check_writable, first_line
 from fedtune.sweep import closing
 from fedtune.sweep.forecast import Forecast
 from fedtune.sweep.launch import Launch, Report
-from fedtune.sweep.machine import check_fits, this_machine
+from fedtune.sweep.machine import Machine, check_fits, this_machine
 from fedtune.sweep.plan import Plan, load_plan, make_plan, warnings_of
 from fedtune.sweep.progress import Lines, Progress, Screen, Silent, duration
 from fedtune.sweep.sweepfile import SweepSpec
@@ -44,6 +44,10 @@ class Options:
     use_ray: bool = True
     log_model: bool = False
 
+    @property
+    def on_cluster(self) -> bool:
+        return self.address is not None
+
 
 def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     """Plan, run and close a sweep; the exit code. Raises BadInput before anything has started.
@@ -51,12 +55,12 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     Whatever interrupts it goes through, with everything complete kept and the sweep's run in
     MLflow closed.
     """
-    store, uri = options.store.expanduser().absolute(), resolve_uri(options.tracking_uri)
+    store, uri = options.store.absolute(), resolve_uri(options.tracking_uri)
     check_writable("store", store)
-    plan = make_plan(spec, store, progress=console.is_terminal)
+    plan = make_plan(spec, store, elsewhere=options.on_cluster, progress=console.is_terminal)
     progress: Progress = Screen(plan, console) if console.is_terminal else Lines(plan, console)
     launch = Launch(plan, store, progress, None)
-    if options.address is None:
+    if not options.on_cluster:
         _check_threads(launch)
     print_plan(plan, spec, store, console)
     launched = {LAUNCHED: str(round(1000 * time.time()))}
@@ -100,12 +104,10 @@ def _run(launch: Launch, options: Options, console: Console) -> Report:
     if not launch.todo:
         console.print("Every trial has all its rounds already; nothing to run.")
         return launch.run(run_here)
+    here = _machine(launch, options)
     if not options.use_ray:
-        _print_expectation(
-            Forecast.of(launch, this_machine(with_ray=False), parallel=False), console
-        )
+        _print_expectation(Forecast.of(launch, here, parallel=False), console)
         return launch.run(run_here)
-    here = this_machine(with_ray=True) if options.address is None else None
     if here:
         check_fits(launch.todo, here)
     console.print("Starting Ray …")
@@ -123,16 +125,22 @@ def _run(launch: Launch, options: Options, console: Console) -> Report:
             return launch.run(partial(run_with_ray, requests=requests, own=own, reuse=reuse))
 
 
+def _machine(launch: Launch, options: Options) -> Machine | None:
+    """This machine as the launch finds it; None where that runs on a cluster."""
+    if options.on_cluster:
+        return None
+    return this_machine(launch.todo, with_ray=options.use_ray)
+
+
 def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
     """Print what a sweep would run and cost. Runs nothing but a short calibration."""
-    store = options.store.expanduser().absolute()
-    plan = make_plan(spec, store, progress=console.is_terminal)
+    store = options.store.absolute()
+    plan = make_plan(spec, store, elsewhere=options.on_cluster, progress=console.is_terminal)
     launch = Launch(plan, store, Silent(), None)
-    if options.address is None:
+    if not options.on_cluster:
         _check_threads(launch)
     print_plan(plan, spec, store, console)
-    here = this_machine(with_ray=options.use_ray) if options.address is None else None
-    forecast = Forecast.of(launch, here, parallel=options.use_ray)
+    forecast = Forecast.of(launch, _machine(launch, options), parallel=options.use_ray)
     console.print(forecast.table())
     for line in [*forecast.lines(), "Nothing was started."]:
         console.print(line, soft_wrap=True, highlight=False)

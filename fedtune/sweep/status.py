@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
 
 from rich.console import Console
@@ -69,7 +68,7 @@ def _sync(store: Path, plan: Plan, uri: str, refused: list[str]) -> str:
 
     projection = Projection(uri, plan.name, plan.axes, plan.tags(), inherit=False)
     projection.open_sweep()
-    in_use = {trial_id for trial_id in plan.by_id() if _in_use(store, trial_id)}
+    in_use = {trial_id for trial_id in plan.by_id() if TrialFolder(store, trial_id).in_use}
     report, added, at_work = Report.of_store(store, plan), 0, 0
     for result in report.results:
         trial_id = result.trial.trial_id
@@ -93,16 +92,3 @@ def _sync(store: Path, plan: Plan, uri: str, refused: list[str]) -> str:
         return f"{told}, {at_work} trials left to whoever is at work on them"
     projection.close_sweep(report.status, *closing.as_artifacts(plan, report))
     return told
-
-
-def _in_use(store: Path, trial_id: str) -> bool:
-    """Is a launch or a worker at work on this trial? Writes nothing: the store may be another's."""
-    for name in ("launch.lock", "lock"):
-        try:
-            with (TrialFolder(store, trial_id).path / name).open() as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            continue
-        except BlockingIOError:
-            return True
-    return False

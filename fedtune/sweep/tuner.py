@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,6 +102,7 @@ def ray_cluster(address: str | None, here: Machine | None) -> Iterator[Machine |
             "object_store_memory": OBJECT_STORE_BYTES,
             "resources": {f"cuda:{number}": 1.0 for number in range(len(here.gpus))},
         }
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address or "local",
@@ -111,6 +113,9 @@ def ray_cluster(address: str | None, here: Machine | None) -> Iterator[Machine |
     except (ConnectionError, ValueError, RuntimeError) as error:
         why = f"no Ray could be reached there: {first_line(error)}"
         raise BadInput.of("address", address, why) from None
+    # Ray's own handler prints a stack and soon aborts what is still being closed.
+    if callable(on_sigterm):
+        signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield here
     finally:

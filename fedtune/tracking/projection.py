@@ -202,9 +202,7 @@ class Projection:
             if summary.outcome is not None:
                 words[names.OUTCOME] = summary.outcome
             if result.diverged:
-                words[names.DIVERGED] = "round {round}, client {client_id}".format(
-                    **result.diverged
-                )
+                words[names.DIVERGED] = result.diverged
             self._tag(run_id, words)
             if result.predictions is not None:
                 which = f"round {result.trial.stop_rule.budget}"

@@ -195,7 +195,7 @@ class Federation:
                 if name in self.splits:
                     result = evaluate(self.flat, self.splits[name])
                     if not math.isfinite(result.loss):  # finite parameters, but far too large
-                        raise Diverged(round_num, len(self.clients) - 1)
+                        raise Diverged(round_num, None)
                     if name == "test":
                         self._predictions = result.predictions
                     metrics |= {f"{name}/{key}": value for key, value in result.metrics().items()}

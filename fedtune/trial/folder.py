@@ -47,6 +47,9 @@ class DamagedFolder(Refusal):
 #: What ``config.yaml`` tells of a trial's beginning, beside its settings and its identity.
 ORIGIN = ("begun_ms", "git_commit", "hardware", "libraries")
 
+#: Held by whoever simulates the trial, and by the launch that planned it.
+LOCKS = ("lock", "launch.lock")
+
 _ANEW = "move the trial's folder away to start it anew"
 
 
@@ -244,8 +247,7 @@ class TrialFolder:
         """Hold the trial; TrialInUse where another process still has it after ``wait_s`` seconds.
 
         The lock is the operating system's, so it is gone with the process that held it, however
-        that ended. ``name`` tells two kinds of owner apart: ``lock`` is held by whoever simulates,
-        ``launch.lock`` by the launch that planned it.
+        that ended. ``name`` tells two kinds of owner apart (LOCKS).
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / name).open("a+") as file:
@@ -254,6 +256,22 @@ class TrialFolder:
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
             yield
+
+    @property
+    def in_use(self) -> bool:
+        """Is a launch or a simulation at work here? Writes nothing: the store may be another's."""
+        return any(_is_held(self.path / name) for name in LOCKS)
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _acquire(file: IO[str], trial_id: str, deadline: float) -> None:

@@ -32,12 +32,19 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def prepare(config: TrialConfig, *, num_federated: int = 1, progress: bool = False) -> Trial:
+def prepare(
+    config: TrialConfig,
+    *,
+    num_federated: int = 1,
+    elsewhere: bool = False,
+    progress: bool = False,
+) -> Trial:
     """Settle ``config``: find and check model and data, tokenise where needed, replace every
     ``auto``.
 
-    ``num_federated`` is the number of federated trials in the launch, which share the cores. Raises
-    BadInput with every fault that could be found. Writes nothing but caches.
+    ``num_federated`` is the number of federated trials in the launch, which share the cores.
+    ``elsewhere`` says that it will run on other machines, such that ``cuda`` is taken for there.
+    Raises BadInput with every fault that could be found. Writes nothing but caches.
     """
     model = find_model(config.model)
     fault = architecture_fault(model.directory)
@@ -45,7 +52,7 @@ def prepare(config: TrialConfig, *, num_federated: int = 1, progress: bool = Fal
         raise BadInput.of("model", config.model, fault)
     tokens, examples = _examples(config, model, progress)
     faults = _data_faults(config, tokens, examples, model)
-    device, device_faults = _settle_device(config.device)
+    device, device_faults = _settle_device(config.device, elsewhere)
     if faults or device_faults:
         raise BadInput(faults + device_faults)
     budget = config.budget_rounds
@@ -82,15 +89,13 @@ def prepare(config: TrialConfig, *, num_federated: int = 1, progress: bool = Fal
     )
 
 
-def prepare_all(
-    configs: Sequence[TrialConfig], *, num_federated: int = 1, progress: bool = False
-) -> list[Trial]:
+def prepare_all(configs: Sequence[TrialConfig], **how: Any) -> list[Trial]:
     """``prepare`` for a whole launch; BadInput carries the faults of all trials, each line once."""
     trials: list[Trial] = []
     faults: dict[str, Fault] = {}
     for config in configs:
         try:
-            trials.append(prepare(config, num_federated=num_federated, progress=progress))
+            trials.append(prepare(config, **how))
         except BadInput as bad:
             faults |= {str(fault): fault for fault in bad.faults}
     if faults:
@@ -260,15 +265,15 @@ def has_bf16(device: str) -> bool:
 
 
 def _settle_precision(asked: str, device: str) -> Literal["fp32", "bf16"]:
-    if asked == "auto":
-        return "bf16" if has_bf16(device) else "fp32"
+    if asked == "auto":  # a GPU that is not here is taken for one of the last years
+        return "bf16" if not device_exists(device) or has_bf16(device) else "fp32"
     return "bf16" if asked == "bf16" else "fp32"
 
 
-def _settle_device(asked: str) -> tuple[str, list[Fault]]:
+def _settle_device(asked: str, elsewhere: bool) -> tuple[str, list[Fault]]:
     if asked == "auto":
         return ("cuda" if device_exists("cuda") else "cpu"), []
-    if device_exists(asked):
+    if elsewhere or device_exists(asked):
         return asked, []
     message = "this machine has no such device; allowed is 'auto' or 'cpu' (see `fedtune doctor`)"
     return asked, [Fault("device", asked, message)]

@@ -23,7 +23,7 @@ from fedtune.trial.stopping import (
 class Result:
     """A trial's committed rounds and what they amount to.
 
-    ``facts`` are tracked once (see ``data_facts``); ``diverged`` names round and client;
+    ``facts`` are tracked once (see ``data_facts``); ``diverged`` says in which round and where;
     ``origin`` tells when it was begun (``begun_ms``, Unix time), by which code and on what;
     ``predictions`` is the file with the test predictions at the budget, where there is one.
     """
@@ -32,7 +32,7 @@ class Result:
     records: list[Record]
     facts: dict[str, Any]
     summary: Summary | None  # None before round 0 is committed
-    diverged: dict[str, int] | None
+    diverged: str | None
     ended: bool
     origin: dict[str, Any]
     peak_memory_mb: float | None
@@ -88,10 +88,15 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
     )
 
 
-def divergence(folder: TrialFolder, trial: Trial) -> dict[str, int] | None:
-    """Where the trial diverged (``round``, ``client_id``), unless that is beyond its last round."""
-    place: dict[str, int] | None = folder.read_json("diverged.json")
-    return place if place and place["round"] <= trial.stop_rule.last else None
+def divergence(folder: TrialFolder, trial: Trial) -> str | None:
+    """Where the trial diverged (``round 3, client 5``), unless that is beyond its last round."""
+    place: dict[str, int | None] = folder.read_json("diverged.json") or {}
+    round_num, client_id = place.get("round"), place.get("client_id")
+    if round_num is None or round_num > trial.stop_rule.last:
+        return None
+    return f"round {round_num}, " + (
+        "the server's model" if client_id is None else f"client {client_id}"
+    )
 
 
 def target_of(store: Path, trial: Trial) -> Target:

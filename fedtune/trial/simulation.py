@@ -19,7 +19,6 @@ from fedtune.trial.prepare import device_exists, prepare
 from fedtune.trial.results import divergence, read_result
 from fedtune.trial.stopping import Target
 
-
 #: How long a worker waits for one that was killed and has not let go of the trial yet.
 HANDOVER_S = 30.0
 
@@ -145,17 +144,17 @@ def _new_rounds(
             pending.clear()
 
 
-def as_begun(trial: Trial, folder: TrialFolder) -> Trial:
+def as_begun(trial: Trial, folder: TrialFolder, *, elsewhere: bool = False) -> Trial:
     """The trial with what ``auto`` became when its first round ran: device, precision, threads.
 
-    Raises BadInput where rounds are missing and the device is not there any more.
+    Raises BadInput where rounds are missing, to be run here, and the device is not there any more.
     """
     begun = folder.read_config()
     if not begun or not folder.has_rounds:
         return trial
     kept = {key: begun[key] for key in ("device", "precision", "threads", "model", "dataset")}
     begun_trial = Trial(**{**vars(trial), "config": trial.config.replace(**kept)})
-    has_device = device_exists(kept["device"])
+    has_device = elsewhere or device_exists(kept["device"])
     if not has_device and not read_result(folder.path.parent, begun_trial).ended:
         raise BadInput.of(
             "device",

@@ -98,3 +98,4 @@ def test_diverged_crosses_process_borders() -> None:
     diverged = pickle.loads(pickle.dumps(Diverged(3, 5)))
     assert (diverged.round_num, diverged.client_id) == (3, 5)
     assert str(diverged) == "diverged in round 3 at client 5"
+    assert str(Diverged(3, None)) == "diverged in round 3 in the server's model"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support import call, toy_run
 
 from fedtune.sweep import estimate, forecast
 from fedtune.sweep.estimate import Rates, cost, kind_of, need, num_parameters, wall_time, work
@@ -202,3 +203,13 @@ def test_without_ray_and_on_a_cluster_other_things_are_said(
     assert "about 1 min 33 s here" in one_by_one
     assert "how many run at a time is up to it" in on_cluster
     assert "1 CPU, 0 GPU" in on_cluster
+
+
+def test_what_a_cluster_with_gpus_would_run_is_told_where_there_is_none(
+    bert: str, tmp_path: Path
+) -> None:
+    there = ["--device", "cuda", "--address", "ray://head:10001", "--dry-run"]
+    done = call(*toy_run(bert, "1,4"), *there, folder=tmp_path)
+    assert done.code == 0, done.everything
+    assert "precision bf16, device cuda" in done.out
+    assert "at this machine's speed, one after another" in done.out

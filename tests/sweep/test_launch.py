@@ -172,7 +172,7 @@ def test_a_federated_trial_that_diverged_is_a_result_and_named(
 
     assert report.exit_code == 0
     assert cells(plan, report, 8)["outcome"] == "diverged"
-    assert "diverged on toy in round 2 at client 3" in closing.sentence(report)
+    assert "diverged on toy (round 2, client 3)" in closing.sentence(report)
 
 
 def test_siblings_of_a_diverged_baseline_wait_and_the_launch_fails(

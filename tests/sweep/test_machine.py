@@ -141,7 +141,7 @@ def test_a_trial_that_does_not_fit_a_gpu_is_refused(large: Trial) -> None:
 
 
 def test_this_machine_has_its_cores_and_some_free_memory() -> None:
-    found = this_machine(with_ray=False)
+    found = this_machine([], with_ray=False)
 
     assert found.cores == available_cores()
     assert 1e8 < found.memory < 1e14
@@ -150,8 +150,22 @@ def test_this_machine_has_its_cores_and_some_free_memory() -> None:
 def test_what_ray_keeps_for_itself_is_not_there_for_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "free_memory", lambda: 4.1 * GB)
 
-    assert this_machine(with_ray=False).memory == 4.1 * GB
-    assert this_machine(with_ray=True).memory == pytest.approx(3.9 * GB)
+    assert this_machine([], with_ray=False).memory == 4.1 * GB
+    assert this_machine([], with_ray=True).memory == pytest.approx(3.9 * GB)
+
+
+def test_gpus_are_looked_at_only_for_trials_that_run_there(
+    large: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    free = {0: (24 * GB, 40 * GB), 1: (8 * GB, 40 * GB)}
+    looked: list[int] = []
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda n: (looked.append(n), free[n])[1])
+
+    assert this_machine([on(large, device="cpu")], with_ray=False).gpus == ()
+    assert not looked
+    assert this_machine([on(large, device="cuda")], with_ray=False).gpus == (24 * GB, 8 * GB)
 
 
 @pytest.fixture

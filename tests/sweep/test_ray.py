@@ -233,7 +233,7 @@ def test_a_federated_trial_that_diverges_is_a_result(
     done = call(*args, folder=tmp_path)
 
     assert done.code == 0, done.everything
-    assert "diverged on toy in round 1 at client 0" in done.out
+    assert "diverged on toy (round 1, client 0)" in done.out
     run = trial_runs(client(uri), "bert-toy")[4]
     assert run.data.tags["fedtune.outcome"] == "diverged"
     assert run.data.tags["fedtune.diverged"] == "round 1, client 0"

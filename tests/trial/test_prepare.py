@@ -240,6 +240,12 @@ def test_what_model_and_data_do_not_allow_is_refused(
     assert [fault.field for fault in bad.value.faults] == [field]
 
 
+def test_a_gpu_of_a_cluster_need_not_be_here(bert: str) -> None:
+    config = prepare(quick(bert, device="cuda:77"), elsewhere=True).config
+    assert (config.device, config.precision) == ("cuda:77", "bf16")
+    assert prepare(quick(bert, device="cuda:77", precision="fp32"), elsewhere=True)
+
+
 def test_faults_of_model_data_and_device_are_told_together(bert: str) -> None:
     with pytest.raises(BadInput) as bad:
         prepare(quick(bert, clients=300, train_examples="all", max_length=33, device="cuda:77"))

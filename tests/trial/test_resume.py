@@ -187,6 +187,9 @@ def test_a_stored_device_that_is_absent_says_what_to_do(
     with pytest.raises(BadInput, match=r"^device='cuda:7': .*another --store"):
         run(config.replace(max_rounds=5), tmp_path)
     assert len(run(config, tmp_path)) == 4, "what has ended needs no device"
+    longer = prepare(config.replace(max_rounds=5))
+    there = simulation.as_begun(longer, folder_of(config, tmp_path), elsewhere=True)
+    assert there.config.device == "cuda:7", "a cluster may have it"
     assert rounds_run == [1, 2, 3]
 
 
