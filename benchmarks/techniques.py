@@ -1,10 +1,10 @@
 """What each technique buys: a client's local steps with one of them taken away at a time.
 
-    python -m benchmarks.techniques [--model mini-bert] [--dataset bbc-news] [--threads 2]
+    python -m benchmarks.techniques [--model mini-bert] [--dataset bbc-news] [--compiled]
 
 All variants train on the same batches, turn by turn in one process. The first is everything on, as
-fedtune runs it; the last is transformers' own code on padded texts in fp32, what a hand-written
-loop does.
+fedtune runs it; transformers' own code on padded texts in fp32 is what a hand-written loop does.
+``--compiled`` adds that code under ``torch.compile``, which takes minutes before its first step.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from typing import Any
 from unittest import mock
 
@@ -68,10 +69,22 @@ def nothing() -> Iterator[None]:
     yield
 
 
+class CompiledForward(PaddedForward):
+    """transformers' own code on padded texts, compiled once for batches of any shape."""
+
+    def __init__(self, model: Any, precision: Precision):
+        super().__init__(_compiled(model), precision)
+
+
+@cache
+def _compiled(model: Any) -> Any:
+    return torch.compile(model, dynamic=True)
+
+
 Variant = tuple[Callable[[Any, Precision], Forward], Precision, Callable[[], Any]]
 
 
-def variants(precision: Precision) -> dict[str, Variant]:
+def variants(precision: Precision, compiled: bool) -> dict[str, Variant]:
     """Name, way through the model, precision and what is patched meanwhile."""
     found: dict[str, Variant] = {
         "as fedtune runs it": (PackedForward, precision, nothing),
@@ -82,6 +95,8 @@ def variants(precision: Precision) -> dict[str, Variant]:
         "padded, transformers' code": (PaddedForward, precision, nothing),
         "padded, transformers' code, fp32": (PaddedForward, "fp32", nothing),
     }
+    if compiled:
+        found["padded, transformers' code, compiled"] = (CompiledForward, precision, nothing)
     if precision == "fp32":
         del found["fp32"], found["padded, transformers' code"]
     if torch.cuda.is_available():  # both are what fedtune does on a GPU
@@ -97,6 +112,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=256)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--compiled", action="store_true", help="torch.compile too (minutes)")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     with model_of(asked.model) as model:
@@ -104,8 +120,9 @@ def main() -> None:
             model, asked.dataset, clients=1, examples=asked.examples, threads=asked.threads
         )
     data, recipe = made.splits["train"], replace(made.recipe, local_epochs=1)
-    ways = variants(made.trial.config.precision)  # type: ignore[arg-type]
+    ways = variants(made.trial.config.precision, asked.compiled)  # type: ignore[arg-type]
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    first: dict[str, float] = {}
     for turn in range(asked.turns + 1):
         for name, (forward, precision, patched) in ways.items():
             made.flat.values.copy_(made.server)
@@ -113,8 +130,11 @@ def main() -> None:
             with patched():
                 start = time.perf_counter()
                 train_client(made.flat, data, made.clients[0], recipe, 1, 0)
+                took = time.perf_counter() - start
                 if turn:  # the first is warm-up
-                    seconds[name].append(time.perf_counter() - start)
+                    seconds[name].append(took)
+                else:
+                    first[name] = took
     ours = seconds["as fedtune runs it"]
     rows = []
     for name, times in seconds.items():
@@ -122,6 +142,7 @@ def main() -> None:
         rows.append(
             [
                 name,
+                f"{first[name]:.1f}",
                 f"{statistics.median(times):.2f}",
                 f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
             ]
@@ -130,7 +151,7 @@ def main() -> None:
         f"{asked.model}, {asked.examples} texts of {asked.dataset} in batches of 32, dropout on; "
         f"median of {asked.turns} turns. {measured_on(asked.threads)}\n"
     )
-    print(markdown(["variant", "s", "times as long as fedtune"], rows))
+    print(markdown(["variant", "first turn, s", "s", "times as long as fedtune"], rows))
 
 
 if __name__ == "__main__":
