@@ -203,7 +203,7 @@ def test_a_loss_that_only_the_evaluation_shows_diverges_and_keeps_the_server(ber
     """The last step of a round may leave parameters that are finite and far too large."""
     made = federation(bert, clients=1, batch_size=26, learning_rate=1e15)
     before = made.server.clone()
-    with pytest.raises(Diverged, match="round 1 in the server.s model"):
+    with pytest.raises(Diverged, match=r"round 1 in the server.s model"):
         made.round(1, evaluates=True)
     assert torch.equal(made.server, before)
 
