@@ -42,8 +42,9 @@ def cost(grid: Grid) -> Table:
         "cost",
         "What federation costs",
         "Accuracies at the budget, means over seeds. Percentage points lost are paired by seed, "
-        "with an interval or a range over seeds; ± is what the test set leaves open for a single "
-        "seed. Rounds to target are medians, never means: what was not reached is > cap.",
+        "with an interval; of fewer than five seeds ± is what the test set leaves open, and the "
+        "range is over seeds. Rounds to target are medians, never means: what was not reached is "
+        "> cap.",
         [
             *("model", "data set", "K", "accuracy, K = 1", "accuracy, this K", "points lost"),
             *("rounds, K = 1", "rounds, this K", "reached"),

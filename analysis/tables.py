@@ -145,14 +145,17 @@ def lost(grid: Grid, cell: Cell) -> Sample:
 
 
 def points(sample: Sample) -> str:
-    """Percentage points over seeds: the mean with its interval or its range.
+    """Percentage points: the mean over seeds with its interval.
 
-    A single seed has what 95 % of test sets of this size would make of it.
+    With too few seeds for one, what 95 % of test sets of this size would make of the mean (±), and
+    the range over seeds.
     """
     if not sample.values:
         return ""
-    open_still = f" ± {tenths(numbers.NORMAL_95 * sample.test_error)}"
-    return sample.shown(tenths) + (open_still if len(sample.values) == 1 else "")
+    if sample.interval() is not None:
+        return sample.shown(tenths)
+    mean, space, over_seeds = sample.shown(tenths).partition(" ")
+    return f"{mean} ± {tenths(numbers.NORMAL_95 * sample.test_error)}{space}{over_seeds}"
 
 
 def tenths(value: float) -> str:
@@ -200,7 +203,8 @@ def ranks(grid: Grid) -> Table:
         "Rank of models at each K",
         "By mean accuracy at the budget, which stands in brackets, over the seeds that all models "
         "of the row have. The lead is that of the first over the second in percentage points, with "
-        "its interval or range over seeds; ± is what the test set leaves open for a single seed.",
+        "its interval; of fewer than five seeds ± is what the test set leaves open, and the range "
+        "is over seeds.",
         ["data set", "K", *names, "lead"],
         rows,
     )

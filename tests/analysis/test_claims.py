@@ -212,7 +212,7 @@ def test_a_planned_number_of_clients_that_has_not_begun_leaves_trends_open() -> 
 def test_a_trial_that_diverged_keeps_nothing() -> None:
     trials = whole_grid(("mini-bert", "mini-albert"), ("yelp",), seeds=range(3))
     wrecked = [
-        replace(r, records=r.records[:3], diverged={"round": 3, "client_id": 0}, summary=None)
+        replace(r, records=r.records[:3], diverged="round 3, client 0", summary=None)
         if (r.trial.config.clients, r.trial.config.seed) == (32, 1)
         else r
         for r in run_all(trials, paper_like)

@@ -180,7 +180,7 @@ def test_trials_that_failed_wait_diverged_or_run_are_what_they_are(tmp_path: Pat
     baseline = result_of(base, paper_like)
     wrecked = replace(
         result_of(four, paper_like, baseline, last=3),
-        diverged={"round": 4, "client_id": 0},
+        diverged="round 4, client 0",
         ended=True,
     )
     projection = write(

@@ -162,6 +162,14 @@ def test_a_single_test_example_decides_nothing(quantity: Quantity) -> None:
         assert tables.points(margin)
 
 
+def test_with_few_seeds_the_noise_of_the_test_set_stands_beside_the_range_over_seeds() -> None:
+    noise = 0.01 / 1.96
+    assert tables.points(Sample({0: 0.03}, noise)) == "3.0 ± 1.0"
+    assert tables.points(Sample({0: 0.03, 1: 0.05}, noise)) == "4.0 ± 1.0 (3.0 to 5.0)"
+    many = tables.points(Sample(dict.fromkeys(range(5), 0.03), 0.0))
+    assert many == "3.0 [3.0, 3.0]"
+
+
 # Reading them
 
 
