@@ -102,7 +102,7 @@ class Started:
     def pid(self) -> int:
         return self.process.pid
 
-    def finish(self, timeout_s: float = 120) -> Done:
+    def finish(self, timeout_s: float = 300) -> Done:
         """Wait for its end."""
         code = self.process.wait(timeout_s)
         texts = []
@@ -140,8 +140,8 @@ def in_process_of_its_own(*args: str, folder: Path, **environment: str) -> Done:
     return start(*args, folder=folder, **environment).finish()
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 90, what: str = "") -> Any:
-    """What ``condition`` gives as soon as it is true."""
+def wait_for(condition: Callable[[], Any], timeout_s: float = 240, what: str = "") -> Any:
+    """What ``condition`` gives as soon as it is true; a busy machine needs minutes for a launch."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         found = condition()
@@ -283,7 +283,7 @@ def serving(*args: str, folder: Path, url: str) -> Iterator[None]:
             start_new_session=True,
         )
     try:
-        wait_for(lambda: process.poll() is not None or answers(url), 120, url)
+        wait_for(lambda: process.poll() is not None or answers(url), 240, url)
         assert process.poll() is None, (folder / "server.log").read_text()
         yield
     finally:

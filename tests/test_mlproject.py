@@ -61,7 +61,6 @@ def mlflow_run(folder: Path, *args: str, **params: object) -> subprocess.Complet
     )
 
 
-@pytest.mark.timeout(600)
 def test_mlflow_run_does_the_whole_comparison(bert: str, tmp_path: Path) -> None:
     new_database(tmp_path)
     learns = {name: LEARNS[name] for name in ("batch_size", "max_length", "threads")}

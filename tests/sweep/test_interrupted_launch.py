@@ -43,7 +43,7 @@ def wait_for_rounds(launch: Started, store: Path, clients: int) -> str:
         config = trial_configs(store).get(clients) if store.exists() else None
         return config["trial_id"] if config and len(log(store / config["trial_id"])) > 1 else None
 
-    found: str = wait_for(on_its_way, 120, f"rounds of K = {clients}")
+    found: str = wait_for(on_its_way, 240, f"rounds of K = {clients}")
     return found
 
 
@@ -66,7 +66,6 @@ def test_a_launch_without_ray_that_is_killed_goes_on_after_its_last_round(
     assert_whole(MlflowClient(uri), "bert-toy", store)
 
 
-@pytest.mark.timeout(600)  # four launches; a busy machine needs minutes for them
 def test_a_launch_that_was_killed_and_interrupted_ends_like_any_other(
     bert: str, tmp_path: Path, uninterrupted: Path
 ) -> None:

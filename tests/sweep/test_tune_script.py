@@ -18,7 +18,6 @@ from fedtune.sweep.plan import load_plan
 SCRIPT = Path(__file__).parents[2] / "docs" / "tune_script.py"
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("searcher", [[], ["--baselines-first"]], ids=["grid", "searcher"])
 def test_a_tune_script_of_ones_own_runs_its_trials_and_tracks_them_whole(
     searcher: list[str], bert: str, tmp_path: Path
