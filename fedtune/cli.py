@@ -5,20 +5,19 @@ Heavy imports are inside the commands, so that ``fedtune --help`` answers at onc
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fedtune import __version__
-from fedtune.config import FIELDS, UNHASHED, TrialConfig, allowed, parse_text
+from fedtune.config import FIELDS, TrialConfig, allowed, parse_text
 from fedtune.errors import BadInput, Fault, Refusal
 from fedtune.paths import expanded
 
@@ -32,10 +31,6 @@ LISTS = ("model", "dataset", "clients", "seed")
 
 #: What a scheduler expects of a job that it ended, as a shell has it.
 _TERMINATED = 128 + signal.SIGTERM
-
-#: The most letters of a sweep's name that fedtune makes, and the hex digits that end one of which
-#: something was left out.
-_NAME_LENGTH, _NAME_DIGITS = 80, 8
 
 Command = Callable[..., Any]
 
@@ -165,11 +160,12 @@ def run(name: str | None, **options: Any) -> int:
     \b
     fedtune run --model mini-bert --dataset bbc-news --clients 8,32
     """
+    from fedtune.sweep.naming import name_from
     from fedtune.sweep.sweepfile import SweepSpec, check_name
 
     values, axes, faults = _read_settings(options)
     axes = {field: axes[field] for field in LISTS if field in axes}
-    name = check_name(name or _name_of(axes, values), "name")
+    name = check_name(name or name_from(axes, values), "name")
     spec = SweepSpec(name, axes, command_line=values, grows=True)
     return _launch(spec, faults, options)
 
@@ -255,41 +251,6 @@ def _read_list(field: str, text: str) -> list[Any]:
     if faults:
         raise BadInput(faults)
     return list(values)
-
-
-def _name_of(axes: Mapping[str, Iterable[Any]], values: Mapping[str, Any]) -> str:
-    """A sweep's name from what it compares, for example ``mini-bert-bbc-news``.
-
-    Settings that make other trials of the same model and data are part of it, so that two rates do
-    not end up as one comparison; numbers of clients and seeds are not, so that more can be added.
-    Where a part of that does not show, such as the folder that a model lies in, a name ends with
-    digits that stand for the whole.
-    """
-    compared = [axes[field] for field in ("model", "dataset") if field in axes]
-    settings = [f"{field}-{value}" for field, value in values.items() if field not in UNHASHED]
-    shown = "-".join(["+".join(map(_last_part, of)) for of in compared] + settings)
-    meant = "-".join(["+".join(map(_whole_path, of)) for of in compared] + settings)
-    name = re.sub(r"[^A-Za-z0-9._+-]", "-", shown).lstrip("-_.+").rstrip("-") or "run"
-    if name == meant and len(name) <= _NAME_LENGTH:
-        return name
-    digits = hashlib.sha256(meant.encode()).hexdigest()[:_NAME_DIGITS]
-    return f"{name[: _NAME_LENGTH - _NAME_DIGITS - 1]}-{digits}"
-
-
-def _last_part(value: object) -> str:
-    """How a model or a data set is called: a path by its last part."""
-    text = str(value)
-    return expanded(text).resolve().name if _is_path(text) else text.rpartition("/")[2]
-
-
-def _whole_path(value: object) -> str:
-    """Which model or data set it is, wherever the command is given."""
-    text = str(value)
-    return str(expanded(text).resolve()) if _is_path(text) else text
-
-
-def _is_path(text: str) -> bool:
-    return ("/" in text or text.startswith((".", "~"))) and expanded(text).is_dir()
 
 
 @cli.command(short_help="A table of trials.")
