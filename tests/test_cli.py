@@ -1,36 +1,25 @@
-"""The front door: how settings are given, and what each command prints and leaves behind."""
+"""The front door: what each command prints and leaves behind."""
 
 from __future__ import annotations
 
 import os
-import pty
-import select
-import shlex
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from support import (
-    Done,
     assert_whole,
     call,
-    command,
     in_process_of_its_own,
     log,
     new_database,
-    options,
     toy_run,
     trial_configs,
 )
 
 from fedtune.config import FIELDS
-from fedtune.sweep.sweepfile import check_name
 
 HEAVY = (
     *("torch", "ray", "mlflow", "transformers", "datasets", "optuna", "numpy", "rich"),
@@ -93,175 +82,6 @@ def test_the_name_of_a_shipped_sweep_file_is_enough(tmp_path: Path) -> None:
 def test_python_m_fedtune_is_the_same_program(tmp_path: Path) -> None:
     done = in_process_of_its_own("--version", folder=tmp_path)
     assert (done.code, done.out.split()[0]) == (0, "fedtune,")
-
-
-# How settings are given: read back from the plan that a dry run would make.
-
-
-@pytest.fixture
-def launch_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
-    """Give the sweep and the options that a command line means, instead of running them."""
-    import fedtune.sweep.session as session
-
-    seen: list[Any] = []
-    monkeypatch.setattr(session, "run_sweep", lambda *launch: seen.append(launch[:2]) or 0)
-
-    def of(*args: str) -> Any:
-        done = call(*args, folder=tmp_path)
-        assert done.code == 0, done.everything
-        return seen.pop()
-
-    return of
-
-
-@pytest.fixture
-def planned(launch_of: Callable[..., Any]) -> object:
-    """Give the configurations that a command line means, instead of running them."""
-    return lambda *args: [config.model_dump() for config in launch_of(*args)[0].configs()]
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        ["--learning-rate", "0.5"],
-        ["--learning_rate", "0.5"],
-        ["--learning_rate=0.5"],
-        ["--set", "learning_rate=0.5"],
-        ["--set", "learning-rate = 0.5"],
-        ["--set", "", "--set", "learning_rate=5e-1"],
-    ],
-)
-def test_a_setting_can_be_given_in_every_spelling(planned, given: list[str]) -> None:  # type: ignore[no-untyped-def]
-    base = ["run", "--model", "m", "--dataset", "toy", "--clients", "2"]
-    (config,) = planned(*base, *given)
-    assert config["learning_rate"] == 0.5
-
-
-def test_comma_lists_make_a_grid(planned) -> None:  # type: ignore[no-untyped-def]
-    configs = planned(
-        "run", "--model", "a,b", "--dataset", "toy", "--clients", "1, 8,8", "--seed", "0,3"
-    )
-    places = {(c["model"], c["clients"], c["seed"]) for c in configs}
-    assert places == {(m, k, s) for m in "ab" for k in (1, 8) for s in (0, 3)}
-    assert len(configs) == 8
-
-
-def test_words_and_truth_values_are_read_as_such(planned) -> None:  # type: ignore[no-untyped-def]
-    base = ["run", "--model", "m", "--dataset", "toy", "--clients", "2"]
-    (config,) = planned(*base, "--drop-last", "true", "--train-examples", "all", "--stop", "target")
-    assert (config["drop_last"], config["train_examples"]) == (True, "all")
-
-
-def test_the_command_line_beats_a_sweep_file(planned, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "grid.yaml").write_text(
-        "axes: {model: [m], dataset: [toy], clients: [2, 4]}\nset: {momentum: 0.5, seed: 7}\n"
-    )
-    configs = planned("sweep", "grid.yaml", "--set", "momentum=0.25", "--clients", "8")
-    assert [(c["clients"], c["momentum"], c["seed"]) for c in configs] == [(8, 0.25, 7)]
-
-
-# The names that sweeps are given
-
-
-@pytest.fixture
-def named(launch_of: Callable[..., Any]) -> Callable[..., str]:
-    """Give the name of the sweep that a `fedtune run` with these settings makes."""
-
-    def of(model: object, dataset: object = "toy", **settings: object) -> str:
-        given = {"model": model, "dataset": dataset, "clients": 2, **settings}
-        name = str(launch_of("run", *options(**given))[0].name)
-        assert check_name(name) == name
-        return name
-
-    return of
-
-
-def test_a_name_says_what_is_compared(named: Callable[..., str]) -> None:
-    assert named("mini-bert", "bbc-news") == "mini-bert-bbc-news"
-    assert named("mini-bert,mini-albert") == "mini-bert+mini-albert-toy"
-    assert named("m", clients="2,4", seed="0,1", budget_rounds=3, threads=1) == "m-toy"
-    assert named("m", learning_rate=0.05, momentum=0.9) == "m-toy-learning_rate-0.05-momentum-0.9"
-
-
-def test_sweeps_that_differ_have_names_that_differ_however_long(
-    named: Callable[..., str],
-) -> None:
-    models = "mini-bert,mini-albert,mini-distilbert,bert,albert,distilbert"
-    names = {named(models, "imdb,yelp", learning_rate=rate) for rate in (0.05, 0.025)}
-    assert len(names) == 2
-    assert {len(name) for name in names} == {80}
-    (start,) = {name[:-8] for name in names}
-    assert f"{models.replace(',', '+')}-imdb+yelp-learning_rate-".startswith(start[:-1])
-    assert names == {named(models, "imdb,yelp", learning_rate=r) for r in ("0.050", "2.5e-2")}
-
-
-def test_a_name_begins_with_a_letter_or_a_digit(named: Callable[..., str], tmp_path: Path) -> None:
-    (tmp_path / "_m").mkdir()
-    names = {named("_m"), named("m"), named("./_m"), named("-+_.")}
-    assert len(names) == 4, "what is left out is told by the digits"
-
-
-def test_two_folders_of_one_name_are_two_sweeps(
-    named: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for parent in ("one", "two"):
-        (tmp_path / parent / "texts").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(tmp_path))
-
-    first, second = named("m", "one/texts"), named("m", "two/texts")
-    assert first != second
-    assert {first[:-8], second[:-8]} == {"m-texts-"}
-    for same in ("./one/texts", "two/../one/texts/", tmp_path / "one" / "texts", "~/one/texts"):
-        assert named("m", same) == first
-    hub_ids = {named("google-bert/bert-base-cased"), named("someone/bert-base-cased")}
-    assert len(hub_ids) == 2
-    assert {name[:-8] for name in hub_ids} == {"bert-base-cased-toy-"}
-
-
-# The end of a launch that was told to end
-
-
-@pytest.fixture
-def handler() -> Iterator[None]:
-    """Put back who handles SIGTERM."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.mark.usefixtures("handler")
-@pytest.mark.parametrize("where", ["--no-ray", "Ray waits", "Ray's handler"])
-def test_a_launch_that_is_terminated_says_how_to_go_on(
-    where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    import fedtune.sweep.session as session
-
-    def run_sweep(*_: object) -> None:
-        if where == "Ray's handler":  # as ray.init sets it
-            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        except SystemExit:
-            if where == "Ray waits":  # as ray.wait ends
-                sys.exit(1)
-            raise
-
-    monkeypatch.setattr(session, "run_sweep", run_sweep)
-    args = ["run", *options(model="a model", dataset="toy", clients=2)]
-
-    done = call(*args, folder=tmp_path)
-
-    assert done.code == 143, done.everything
-    assert "the same command goes on" in done.out
-    assert shlex.split(done.out.splitlines()[-1]) == ["fedtune", *args]
-
-
-def test_another_exit_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import fedtune.sweep.session as session
-
-    monkeypatch.setattr(session, "run_sweep", lambda *_: sys.exit(7))
-    done = call("run", *options(model="m", dataset="toy", clients=2), folder=tmp_path)
-    assert (done.code, done.out) == (7, "")
 
 
 # Commands that start nothing
@@ -395,60 +215,11 @@ def test_what_auto_became_is_stored_with_the_trial(launched: Path, bert: str) ->
     assert [trial["clients"] for trial in plan["trials"]] == [1, 4]
 
 
-# What reaches a pipe and a terminal, from a process of its own with a new database
-
-SHORT = {"budget_rounds": 1, "max_rounds": 2, "local_epochs": 1}
-NOISE = ("Traceback", "INFO", "WARNING", "(pid=", "(raylet)", "it/s", "Trial status", "alembic")
-
-
-def test_a_pipe_gets_plain_lines_only(bert: str, tmp_path: Path) -> None:
-    done = in_process_of_its_own(*toy_run(bert, **SHORT), "--no-ray", folder=tmp_path)
-
-    assert done.code == 0, done.everything
-    assert done.err == ""
-    assert "\x1b" not in done.out
-    assert "K001 bert toy s0: round 1/1, accuracy" in done.out
-    assert not [noise for noise in NOISE if noise in done.out]
-
-
-def on_a_terminal(args: list[str], folder: Path) -> Done:
-    """Run a command with a pseudo-terminal as its output, 120 columns wide."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
-    process = subprocess.Popen(
-        command(*args), cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    seen, deadline = b"", time.monotonic() + 180
-    while time.monotonic() < deadline:
-        if not select.select([ours], [], [], 1)[0]:
-            continue
-        try:
-            piece = os.read(ours, 65536)
-        except OSError:  # how Linux says that the other side has been closed
-            break
-        if not piece:
-            break
-        seen += piece
-    os.close(ours)
-    return Done(process.wait(30), seen.decode(), "")
-
-
-def test_a_terminal_gets_a_live_table_and_no_noise(bert: str, tmp_path: Path) -> None:
-    done = on_a_terminal(toy_run(bert, **SHORT), tmp_path)
-
-    assert done.code == 0, done.out
-    assert "time left" in done.out  # a column that only the live table has
-    assert "waits for its baseline" in done.out
-    assert "\x1b[" in done.out
-    assert "│ baseline" in done.out
-    assert not [noise for noise in NOISE if noise in done.out]
-
-
 # Tokens
 
 
 def test_tokens_can_be_trained_on_where_datasets_is_missing(bert: str, tmp_path: Path) -> None:
+    short = {"budget_rounds": 1, "max_rounds": 2, "local_epochs": 1}
     args = ["--model", bert, "--dataset", "toy", "--max-length", "32"]
     made = call("tokens", *args, "--out", "made", folder=tmp_path)
     assert made.code == 0, made.everything
@@ -460,7 +231,7 @@ def test_tokens_can_be_trained_on_where_datasets_is_missing(bert: str, tmp_path:
         "import fedtune.cli\n"
         "fedtune.cli.main()\n"
     )
-    run = [*toy_run(bert, "1", dataset=tmp_path / "made", **SHORT), "--no-ray"]
+    run = [*toy_run(bert, "1", dataset=tmp_path / "made", **short), "--no-ray"]
 
     done = subprocess.run(
         [sys.executable, "-c", script, *run],
@@ -473,6 +244,6 @@ def test_tokens_can_be_trained_on_where_datasets_is_missing(bert: str, tmp_path:
     assert done.returncode == 0, done.stdout + done.stderr
     (trial,) = trial_configs(tmp_path / "trials").values()
     from_tokens = log(tmp_path / "trials" / trial["trial_id"])
-    call(*toy_run(bert, "1", **SHORT), "--no-ray", "--store", "texts", folder=tmp_path)
+    call(*toy_run(bert, "1", **short), "--no-ray", "--store", "texts", folder=tmp_path)
     (trial,) = trial_configs(tmp_path / "texts").values()
     assert from_tokens == log(tmp_path / "texts" / trial["trial_id"])

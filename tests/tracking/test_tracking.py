@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from launched import Launched, by_clients
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from support import (
-    Done,
     assert_whole,
     call,
     folder_of,
-    free_port,
     log,
     mlflow_server,
     new_database,
     points,
-    serving,
     sweep_run,
     toy_run,
     trial_configs,
@@ -33,38 +25,7 @@ from support import (
 )
 
 from fedtune.config import FIELDS, UNHASHED
-from fedtune.data import toy
 from fedtune.tracking.projection import Projection
-
-
-@pytest.fixture(scope="module", autouse=True)
-def forget_the_uri() -> Iterator[None]:
-    """`mlflow.set_tracking_uri` also sets the variable that later launches would read."""
-    yield
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-
-
-@dataclass(frozen=True)
-class Launched:
-    """A finished launch of K = 1 and 4 in ``folder``, and the MLflow it was tracked in."""
-
-    folder: Path
-    uri: str
-    done: Done
-
-    @property
-    def store(self) -> Path:
-        return self.folder / "trials"
-
-    @property
-    def client(self) -> MlflowClient:
-        return MlflowClient(self.uri)
-
-    def again(self, model: str, *args: str, clients: str = "1,4", **settings: object) -> Done:
-        """The same command, changed."""
-        launch = toy_run(model, clients, **settings)
-        where = ["--no-ray", "--tracking-uri", self.uri]
-        return call(*launch, *where, *args, folder=self.folder)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "server"])
@@ -79,10 +40,6 @@ def launched(
         return
     with mlflow_server(folder / "mlflow.db", folder) as address:
         yield Launched(folder, address, call(*args, address, folder=folder))
-
-
-def by_clients(launched: Launched) -> dict[int, Run]:
-    return trial_runs(launched.client, "bert-toy")
 
 
 def test_a_launch_is_a_tree_of_a_sweep_and_its_trials(launched: Launched) -> None:
@@ -235,23 +192,6 @@ def test_a_second_sweep_has_the_same_trials_whole_under_its_own_parent(
         assert_whole(launched.client, sweep, launched.store)
 
 
-@pytest.fixture(scope="module")
-def on_disk(bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a finished launch, to be copied by tests that change it."""
-    folder = tmp_path_factory.mktemp("on_disk")
-    new_database(folder)
-    done = call(*toy_run(bert, "1,4", max_rounds=3), "--no-ray", folder=folder)
-    assert "not_reached" in done.out, done.everything
-    return folder
-
-
-@pytest.fixture
-def copied(on_disk: Path, tmp_path: Path) -> Launched:
-    folder = tmp_path / "copy"
-    shutil.copytree(on_disk, folder)
-    return Launched(folder, f"sqlite:///{folder}/mlflow.db", Done(0, "", ""))
-
-
 def test_a_raised_cap_goes_on_in_the_same_run(copied: Launched, bert: str) -> None:
     before, kept = by_clients(copied)[4], log(folder_of(copied.store, 4))
     lines = (folder_of(copied.store, 4) / "rounds.jsonl").read_bytes()
@@ -272,29 +212,6 @@ def test_a_raised_cap_goes_on_in_the_same_run(copied: Launched, bert: str) -> No
     assert after.data.metrics["summary/rounds_to_target"] == rounds[-1]["round"] > 3
 
 
-def test_an_mlflow_that_cannot_be_reached_fails_the_launch_and_not_its_trials(
-    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    nobody = f"http://127.0.0.1:{free_port()}"
-    args = [*toy_run(bert, "1,4", budget_rounds=1, max_rounds=2), "--no-ray"]
-
-    done = call(*args, "--tracking-uri", nobody, folder=tmp_path)
-
-    assert done.code == 1, done.everything
-    assert "Traceback" not in done.everything
-    assert done.out.count("is not in MLflow whole") == 2
-    assert "`fedtune sync` brings MLflow up to date" in done.out
-    assert {len(log(folder_of(tmp_path / "trials", k))) for k in (1, 4)} <= {2, 3}
-    uri = new_database(tmp_path)
-    synced = call("sync", "--tracking-uri", uri, folder=tmp_path)
-    assert synced.code == 0, synced.everything
-    assert_whole(MlflowClient(uri), "bert-toy", tmp_path / "trials")
-    again = call("sync", "--tracking-uri", nobody, folder=tmp_path)
-    assert again.code == 1, again.everything
-    assert "Traceback" not in again.everything
-
-
 def test_a_closing_table_too_long_for_a_note_is_among_the_artifacts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,31 +227,6 @@ def test_a_closing_table_too_long_for_a_note_is_among_the_artifacts(
     assert Path(table).read_text().count(row) == 1000
 
 
-def test_a_store_of_artifacts_that_refuses_keeps_no_round_from_mlflow(
-    copied: Launched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def refuses(*_: object) -> None:
-        raise PermissionError("/artifacts is not yours")
-
-    uri = new_database(tmp_path)
-    with monkeypatch.context() as patched:
-        patched.setattr(MlflowClient, "log_artifact", refuses)
-        synced = call("sync", "--tracking-uri", uri, folder=copied.folder)
-    assert synced.code == 1, synced.everything
-    assert synced.out.count("is not in MLflow whole (/artifacts is not yours)") == 2
-    assert "MLflow refused (/artifacts is not yours)" in synced.out
-    assert "Traceback" not in synced.everything
-    client = MlflowClient(uri)
-    for clients, run in trial_runs(client, "bert-toy").items():
-        found = [step for step, _ in points(client, run)["test/accuracy"]]
-        assert found == [record["round"] for record in log(folder_of(copied.store, clients))]
-
-    mended = call("sync", "--tracking-uri", uri, folder=copied.folder)
-    assert mended.code == 0, mended.everything
-    assert "0 rounds added" in mended.out
-    assert_whole(client, "bert-toy", copied.store)
-
-
 def test_the_environment_may_name_the_experiment_and_the_uri(
     copied: Launched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -348,56 +240,3 @@ def test_the_environment_may_name_the_experiment_and_the_uri(
     client = MlflowClient(uri)
     assert client.get_experiment_by_name("fedtune") is None
     assert set(trial_runs(client, "bert-toy", "my study")) == {1, 4}
-
-
-@pytest.fixture(scope="module")
-def with_model(
-    on_disk: Path, bert: str, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Launched, str]:
-    """A launch with ``--log-model``, and the URI of the model of K = 4."""
-    folder = tmp_path_factory.mktemp("with_model") / "copy"
-    shutil.copytree(on_disk, folder)
-    launched = Launched(folder, f"sqlite:///{folder}/mlflow.db", Done(0, "", ""))
-    done = launched.again(bert, "--log-model", max_rounds=3)
-    assert done.code == 0, done.everything
-    return launched, f"runs:/{by_clients(launched)[4].info.run_id}/model"
-
-
-TEXTS = ["rain wind snow storm cloud", "bread soup salt butter oven"]
-
-
-def test_the_final_model_answers_with_the_names_of_the_classes(
-    with_model: tuple[Launched, str],
-) -> None:
-    import mlflow
-
-    launched, model_uri = with_model
-    mlflow.set_tracking_uri(launched.uri)
-    model = mlflow.pyfunc.load_model(model_uri)
-
-    answers = model.predict(TEXTS)
-
-    assert model.metadata.signature is not None
-    assert list(answers["label"]) == list(toy.LABEL_NAMES)
-    assert all(0.5 <= score <= 1 for score in answers["score"])
-
-
-@pytest.mark.slow
-def test_the_final_model_can_be_served(with_model: tuple[Launched, str]) -> None:
-    launched, model_uri = with_model
-    port = free_port()
-    serve = ["mlflow", "models", "serve", "-m", model_uri, "--env-manager", "local"]
-    address = f"http://127.0.0.1:{port}"
-    os.environ["MLFLOW_TRACKING_URI"] = launched.uri
-    try:
-        with serving(*serve, "--port", str(port), folder=launched.folder, url=f"{address}/ping"):
-            request = urllib.request.Request(
-                f"{address}/invocations",
-                json.dumps({"inputs": TEXTS}).encode(),
-                {"Content-Type": "application/json"},
-            )
-            with urllib.request.urlopen(request, timeout=60) as reply:
-                answers = json.load(reply)["predictions"]
-    finally:
-        del os.environ["MLFLOW_TRACKING_URI"]
-    assert [answer["label"] for answer in answers] == list(toy.LABEL_NAMES)
