@@ -5,6 +5,8 @@ Heavy imports are inside the commands, so that ``fedtune --help`` answers at onc
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import re
 import shlex
@@ -19,6 +21,7 @@ import click
 from fedtune import __version__
 from fedtune.config import FIELDS, TrialConfig, allowed, parse_text
 from fedtune.errors import BadInput, Fault, Refusal
+from fedtune.garbage import uncollected
 from fedtune.paths import expanded
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ def main() -> None:
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    atexit.register(gc.freeze)  # else Python looks at everything for garbage on its way out: 2 s
     terminated = False
 
     def terminate(*_: object) -> None:
@@ -197,7 +201,8 @@ def _launch(spec: SweepSpec, faults: list[Fault], options: Mapping[str, Any]) ->
         faults += [fault for fault in bad.faults if fault.field not in wrong]
     if faults:
         raise BadInput(faults)
-    from fedtune.sweep.session import Options, dry_run, run_sweep
+    with uncollected():
+        from fedtune.sweep.session import Options, dry_run, run_sweep
 
     launch_options = Options(
         store=options["store"],

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fedtune.errors import BadInput, first_line
+from fedtune.garbage import uncollected
 from fedtune.randomness import seeded
 
 
@@ -28,7 +29,7 @@ def load_classifier(directory: Path, *, label_names: Sequence[str], seed: int) -
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     try:
-        with seeded(seed, "new parameters"), quiet_transformers():
+        with uncollected(), seeded(seed, "new parameters"), quiet_transformers():
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 directory,
                 config=AutoConfig.from_pretrained(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,8 @@ def _run(launch: Launch, options: Options, console: Console) -> Report:
     console.print("Starting Ray …")
     with ThreadPoolExecutor(1) as beside:  # Ray takes seconds to start, and so does the forecast
         forecast = beside.submit(Forecast.of, launch, here, parallel=True) if here else None
+        # The writer will need it, and Tune has it imported before it starts a trial.
+        beside.submit(import_module, "mlflow")
         from fedtune.sweep.tuner import ray_cluster, requests_of, run_with_ray
 
         with ray_cluster(options.address, here) as machine:
