@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import re
 import shlex
 import signal
 import sys
@@ -19,18 +18,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fedtune import __version__
-from fedtune.config import FIELDS, TrialConfig, allowed, parse_text
 from fedtune.errors import BadInput, Fault, Refusal
 from fedtune.garbage import uncollected
+from fedtune.options import LISTS, read_settings, settings
 from fedtune.paths import expanded
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from fedtune.sweep.sweepfile import SweepSpec
-
-#: Fields that take a comma list on the command line, and so span a grid.
-LISTS = ("model", "dataset", "clients", "seed")
 
 #: What a scheduler expects of a job that it ended, as a shell has it.
 _TERMINATED = 128 + signal.SIGTERM
@@ -94,30 +90,6 @@ def cli() -> None:
     """
 
 
-def _settings(command: Command) -> Command:
-    """An option for every field of TrialConfig, in both spellings."""
-    for field in reversed(FIELDS):
-        info = TrialConfig.model_fields[field]
-        default = "" if info.is_required() else f"  [default: {str(info.default).lower()}]"
-        lists = "; a comma list makes a grid" if field in LISTS else ""
-        spellings = dict.fromkeys((f"--{field.replace('_', '-')}", f"--{field}"))
-        command = click.option(
-            *spellings,
-            field,
-            metavar=_metavar(field),
-            help=f"{info.description}{lists}{default}",
-        )(command)
-    return command
-
-
-def _metavar(field: str) -> str:
-    text = allowed(field)
-    words = re.findall(r"'([^']+)'", text) or re.findall("true|false", text)
-    if not re.sub(r"'[^']+'|true|false|,|\bor\b|\s", "", text):
-        return "|".join(words)
-    return "NUMBER" if re.search("number|integer", text) else "TEXT"
-
-
 def _launching(command: Command) -> Command:
     """The options that run and sweep share."""
     for option in reversed(
@@ -155,7 +127,7 @@ _tracking_option = click.option(
 
 
 @cli.command(short_help="One comparison: the baseline (K = 1) and each K asked for.")
-@_settings
+@settings
 @click.option("--name", help="of the sweep  [default: from model and data set]")
 @_launching
 def run(name: str | None, **options: Any) -> int:
@@ -167,7 +139,7 @@ def run(name: str | None, **options: Any) -> int:
     from fedtune.sweep.naming import name_from
     from fedtune.sweep.sweepfile import SweepSpec, check_name
 
-    values, axes, faults = _read_settings(options)
+    values, axes, faults = read_settings(options)
     axes = {field: axes[field] for field in LISTS if field in axes}
     name = check_name(name or name_from(axes, values), "name")
     spec = SweepSpec(name, axes, command_line=values, grows=True)
@@ -176,7 +148,7 @@ def run(name: str | None, **options: Any) -> int:
 
 @cli.command(short_help="A whole grid, from a sweep file.")
 @click.argument("file", metavar="FILE")
-@_settings
+@settings
 @_launching
 def sweep(file: str, **options: Any) -> int:
     """A whole grid, from a sweep file; settings on the command line beat those in the file.
@@ -188,7 +160,7 @@ def sweep(file: str, **options: Any) -> int:
     """
     from fedtune.sweep.sweepfile import find_sweep_file, read_sweep_file
 
-    values, axes, faults = _read_settings(options)
+    values, axes, faults = read_settings(options)
     spec = read_sweep_file(find_sweep_file(file)).with_command_line(values, axes)
     return _launch(spec, faults, options)
 
@@ -215,47 +187,6 @@ def _launch(spec: SweepSpec, faults: list[Fault], options: Mapping[str, Any]) ->
         dry_run(spec, launch_options, _console())
         return 0
     return run_sweep(spec, launch_options, _console())
-
-
-def _read_settings(
-    options: Mapping[str, Any],
-) -> tuple[dict[str, Any], dict[str, list[Any]], list[Fault]]:
-    """Options and ``--set`` pairs as (single values, axes, faults)."""
-    values: dict[str, Any] = {}
-    axes: dict[str, list[Any]] = {}
-    faults: list[Fault] = []
-    texts = [(f, options[f]) for f in FIELDS if options.get(f) is not None]
-    for pair in options["pairs"]:
-        if not pair.strip():
-            continue
-        key, equals, text = pair.partition("=")
-        if not equals:
-            faults.append(Fault("--set", pair, "allowed is KEY=VALUE"))
-            continue
-        texts.append((key.strip().replace("-", "_"), text))
-    for field, text in texts:
-        try:
-            if field in LISTS:
-                axes[field] = _read_list(field, text)
-            else:
-                values[field] = parse_text(field, text)
-        except BadInput as bad:
-            faults += bad.faults
-    return values, axes, faults
-
-
-def _read_list(field: str, text: str) -> list[Any]:
-    """The values of a comma list, each once. Raises BadInput with every one that is wrong."""
-    values: dict[Any, None] = {}
-    faults: list[Fault] = []
-    for part in text.split(","):
-        try:
-            values[parse_text(field, part)] = None
-        except BadInput as bad:
-            faults += bad.faults
-    if faults:
-        raise BadInput(faults)
-    return list(values)
 
 
 @cli.command(short_help="A table of trials.")
