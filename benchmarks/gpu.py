@@ -27,8 +27,8 @@ import torch
 from benchmarks.ceiling import matmul_ceiling, operations
 from benchmarks.workload import federation, make_model, markdown, measured_on
 from fedtune.data.packing import send
+from fedtune.machine import available_cores
 from fedtune.trial.federation import Federation
-from fedtune.trial.prepare import available_cores
 
 VOCABULARY = 30_522  # of BERT base
 

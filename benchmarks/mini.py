@@ -28,10 +28,11 @@ import torch
 
 from benchmarks.workload import measured_on
 from fedtune.config import TrialConfig
+from fedtune.machine import available_cores
 from fedtune.models import zoo
 from fedtune.models.classifier import quiet_transformers
 from fedtune.trial.folder import TrialFolder, TrialInUse
-from fedtune.trial.prepare import available_cores, prepare
+from fedtune.trial.prepare import prepare
 from fedtune.trial.simulation import simulate
 
 MODELS = ("mini-bert", "mini-albert", "mini-distilbert")

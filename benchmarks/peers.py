@@ -37,8 +37,9 @@ from benchmarks.turns import Player, Running, take_turns
 from benchmarks.workload import measured_on, model_of
 from fedtune.config import TrialConfig
 from fedtune.errors import BadInput
+from fedtune.machine import available_cores, has_bf16
 from fedtune.trial.federation import Federation
-from fedtune.trial.prepare import available_cores, has_bf16, open_examples, prepare
+from fedtune.trial.prepare import open_examples, prepare
 
 ROUNDS = Path(__file__).parent / "rounds"
 #: In --check: a tool whose parameters differ by more does something else.

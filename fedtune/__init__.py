@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedtune.config import TrialConfig
     from fedtune.errors import BadInput
-    from fedtune.sweep.callback import MlflowCallback
-    from fedtune.sweep.searcher import BaselineFirstSearcher
-    from fedtune.sweep.trainable import trainable
+    from fedtune.run.callback import MlflowCallback
+    from fedtune.run.searcher import BaselineFirstSearcher
+    from fedtune.run.trainable import trainable
     from fedtune.trial.simulation import simulate
 
 __version__ = "0.1.0"
@@ -24,9 +24,9 @@ _HOMES = {
     "BadInput": "fedtune.errors",
     "TrialConfig": "fedtune.config",
     "simulate": "fedtune.trial.simulation",
-    "trainable": "fedtune.sweep.trainable",
-    "BaselineFirstSearcher": "fedtune.sweep.searcher",
-    "MlflowCallback": "fedtune.sweep.callback",
+    "trainable": "fedtune.run.trainable",
+    "BaselineFirstSearcher": "fedtune.run.searcher",
+    "MlflowCallback": "fedtune.run.callback",
 }
 
 __all__ = [

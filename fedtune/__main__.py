@@ -1,6 +1,6 @@
 """``python -m fedtune``: the same as the console script."""
 
-from fedtune.cli import main
+from fedtune.commands.main import main
 
 if __name__ == "__main__":
     main()

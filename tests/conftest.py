@@ -31,6 +31,9 @@ from transformers import (
 
 from fedtune.data import toy
 
+#: Fixtures for tests of plans and launches.
+pytest_plugins = ["launches"]
+
 WIDTH = 32
 POSITIONS = 32
 

@@ -24,7 +24,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from fedtune import cli
+from fedtune.commands.main import main
 
 #: Settings with which the tiny models learn `toy` in 3 rounds (K = 1) or 4 (K = 4).
 LEARNS = {"batch_size": 8, "max_length": 32, "learning_rate": 0.05, "threads": 1}
@@ -76,7 +76,7 @@ def call(*args: str, folder: Path) -> Done:
         contextlib.redirect_stderr(err),
     ):
         try:
-            cli.main()
+            main()
         except SystemExit as end:
             return Done(int(end.code or 0), out.getvalue(), err.getvalue())
     raise AssertionError("main() has to end with an exit code")

@@ -42,9 +42,9 @@ def test_a_command_leaves_nothing_to_look_at_when_it_ends() -> None:
     script = (
         "import atexit, gc, sys\n"
         "atexit.register(lambda: print(gc.get_freeze_count(), len(gc.get_objects())))\n"
-        "import fedtune.cli\n"
+        "import fedtune.commands.main\n"
         "sys.argv = ['fedtune', '--version']\n"
-        "fedtune.cli.main()\n"
+        "fedtune.commands.main.main()\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     frozen, left = map(int, done.stdout.splitlines()[-1].split())

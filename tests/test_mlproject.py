@@ -24,7 +24,7 @@ from support import (
     trial_runs,
 )
 
-from fedtune import cli
+from fedtune.commands.main import cli
 from fedtune.config import FIELDS, UNHASHED
 
 ROOT = Path(__file__).parents[1]
@@ -126,7 +126,7 @@ def test_every_parameter_of_the_project_reaches_its_command(entry: str) -> None:
     words = shlex.split(point["command"].format(**values))
 
     assert words[:3] == ["python", "-m", "fedtune"]
-    command = cli.cli.commands[words[3]]
+    command = cli.commands[words[3]]
     parsed = command.make_context(words[3], words[4:]).params
     given = {name: str(v) if isinstance(v, Path) else v for name, v in parsed.items()}
     for name in names:
@@ -137,7 +137,7 @@ def test_every_parameter_of_the_project_reaches_its_command(entry: str) -> None:
 
 def test_a_parameter_that_is_not_declared_becomes_an_option_of_that_name() -> None:
     for entry in PROJECT["entry_points"].values():
-        command = cli.cli.commands[shlex.split(entry["command"])[3]]
+        command = cli.commands[shlex.split(entry["command"])[3]]
         spellings = {spelling for param in command.params for spelling in param.opts}
         if command.name in ("run", "sweep"):
             assert {f"--{field}" for field in FIELDS} <= spellings
@@ -211,7 +211,7 @@ COMMANDS = [(page.name, line) for page in PAGES for line in commands_of(page)]
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=lambda value: str(value)[:60])
 def test_every_command_that_the_pages_show_can_be_given(page: str, words: list[str]) -> None:
     if words[0] == "fedtune":
-        cli.cli.commands[words[1]].make_context(words[1], words[2:])
+        cli.commands[words[1]].make_context(words[1], words[2:])
         return
     if words[:2] != ["mlflow", "run"]:
         pytest.skip("a command of MLflow's own")

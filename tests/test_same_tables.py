@@ -12,9 +12,9 @@ import pytest
 import yaml
 from support import LEARNS, call, new_database
 
-from fedtune.experiments import archive
 from fedtune.trial import simulation
 from fedtune.trial.folder import TrialFolder
+from tools import archive
 
 #: What is measured, not computed.
 FREE = ("minutes", "peak memory (MB)")

@@ -9,7 +9,7 @@ import pytest
 from support import call
 
 from fedtune.data import toy
-from fedtune.sweep.sweepfile import SweepSpec, read_sweep_file
+from fedtune.plan.sweepfile import SweepSpec, read_sweep_file
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 

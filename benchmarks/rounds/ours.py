@@ -8,7 +8,7 @@ from torch import Tensor
 
 import fedtune
 from fedtune.data.batches import DeviceSplit
-from fedtune.data.token_files import Split
+from fedtune.data.token_arrays import Split
 from fedtune.federated.fedavg import fedavg_round
 from fedtune.federated.flat import FlatModel
 from fedtune.federated.local import LocalTraining

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fedtune.data.packing import Packing, send
-from fedtune.data.token_files import Split
+from fedtune.data.token_arrays import Split
 
 
 @dataclass(frozen=True)

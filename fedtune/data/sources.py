@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedtune.data import bbc_news, toy
-from fedtune.data.catalog import (
+from fedtune.data.columns import find_columns, missing_texts, read_labels
+from fedtune.data.lookup import (
     TOKENS_FILE,
     Location,
     is_cached,
     resolve,
     unreachable,
 )
-from fedtune.data.columns import find_columns, missing_texts, read_labels
 from fedtune.errors import BadInput
 from fedtune.hub import go_offline_if_unreachable
 

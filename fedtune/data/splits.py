@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from fedtune.data.columns import name_some
-from fedtune.data.token_files import Split, Tokens
+from fedtune.data.token_arrays import Split, Tokens
 from fedtune.errors import BadInput, Fault
 from fedtune.randomness import derive_seed
 

@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fedtune.data.batches import DeviceSplit
 from fedtune.data.partition import iid_partition, label_counts
 from fedtune.data.splits import Examples
-from fedtune.data.token_files import Split
+from fedtune.data.token_arrays import Split
 from fedtune.federated.evaluation import evaluate
 from fedtune.federated.fedavg import fedavg_round
 from fedtune.federated.flat import FlatModel, digest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -12,24 +11,16 @@ from typing import Any, Literal
 import numpy as np
 
 from fedtune.config import TrialConfig
-from fedtune.data.catalog import default_budget
+from fedtune.data.lookup import default_budget
 from fedtune.data.splits import Examples, select_examples
-from fedtune.data.token_files import Tokens, open_tokens
-from fedtune.data.tokens import tokenize
+from fedtune.data.token_arrays import Tokens, open_tokens
+from fedtune.data.tokenization import tokenize
 from fedtune.errors import BadInput, Fault
 from fedtune.federated.local import LocalTraining
+from fedtune.machine import available_cores, device_exists, has_bf16
 from fedtune.models.classifier import architecture_fault, describe
 from fedtune.models.zoo import PAPER_LEARNING_RATE, ModelSource, content_hash, find_model
 from fedtune.trial.identity import Trial
-
-_BF16_INSTRUCTIONS = ("avx512_bf16", "amx_tile")
-
-
-def available_cores() -> int:
-    """Processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def prepare(
@@ -215,53 +206,6 @@ def _settle_rate(config: TrialConfig, model: ModelSource) -> float:
     if config.learning_rate != "auto":
         return float(config.learning_rate)
     return model.learning_rate if config.client_optimizer == "sgd" else PAPER_LEARNING_RATE
-
-
-def device_exists(device: str) -> bool:
-    """Has this machine the device ("cpu", "cuda" or "cuda:N"), and this PyTorch code for it?"""
-    import torch
-
-    kind, _, index = device.partition(":")
-    number = int(index or 0)
-    if kind == "cpu" or not torch.cuda.is_available() or number >= torch.cuda.device_count():
-        return kind == "cpu"
-    return has_kernels(torch.cuda.get_device_capability(number), torch.cuda.get_arch_list())
-
-
-def has_kernels(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
-    """Can a GPU run what PyTorch was built for (``sm_90`` and the like)?
-
-    Code for one runs on those of the same major number that are no older; ``compute_NN`` is
-    compiled on the spot for anything newer. PyTorch itself would only say so at the first kernel.
-    """
-    major, minor = capability
-    for name in built_for:
-        kind, _, number = name.partition("_")
-        digits = number.rstrip("af")
-        if not digits.isdecimal():
-            return True  # not NVIDIA's names: nothing is known
-        least = divmod(int(digits), 10)
-        if kind == "compute" and (major, minor) >= least:
-            return True
-        if kind == "sm" and major == least[0] and minor >= least[1]:
-            return True
-    return not built_for
-
-
-def has_bf16(device: str) -> bool:
-    """Does the device multiply bf16 matrices in hardware, and so gain from it?
-
-    Elsewhere they are slower than fp32 ones: a CPU without the instructions converts back and
-    forth.
-    """
-    import torch
-
-    kind, _, index = device.partition(":")
-    if kind == "cuda":
-        return torch.cuda.get_device_capability(int(index or 0)) >= (8, 0)
-    # Private, as there is no other way before torch 2.13 (torch.cpu.get_capabilities).
-    known = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in _BF16_INSTRUCTIONS)
-    return kind == "cpu" and any(asks() for asks in known if asks)
 
 
 def _settle_precision(asked: str, device: str) -> Literal["fp32", "bf16"]:

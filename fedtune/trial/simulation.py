@@ -11,11 +11,12 @@ from typing import Any
 from fedtune.config import TrialConfig
 from fedtune.errors import BadInput, first_line
 from fedtune.federated.local import Diverged
+from fedtune.machine import device_exists
 from fedtune.trial.federation import Federation
 from fedtune.trial.folder import DamagedFolder, TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.memory import PeakMemory
-from fedtune.trial.prepare import device_exists, prepare
+from fedtune.trial.prepare import prepare
 from fedtune.trial.results import divergence, read_result
 from fedtune.trial.stopping import Target
 

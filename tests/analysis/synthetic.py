@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from fedtune.analysis import predictions, tracked
+from fedtune.analysis.expected import NOTHING_EXPECTED, Expected
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.history import ROUND_METRICS
-from fedtune.analysis.planned import NOTHING_PLANNED, Planned
 from fedtune.config import TrialConfig
 from fedtune.tracking import names
 from fedtune.tracking.projection import Projection
@@ -245,17 +245,17 @@ def write(
 
 
 def in_memory(
-    results: Iterable[Result], planned: Planned = NOTHING_PLANNED, *, answered: bool = False
+    results: Iterable[Result], expected: Expected = NOTHING_EXPECTED, *, answered: bool = False
 ) -> Grid:
     """The grid that reading these results back from MLflow has to give.
 
     With ``answered`` as if their predictions were tracked.
     """
     found = [_tracked(result, answered) for result in results]
-    named, planned = tracked.named_apart(found, planned)
+    named, expected = tracked.named_apart(found, expected)
     trials = tracked.judged(named)
     key = operator.attrgetter("model", "dataset", "variant", "clients", "seed")
-    return Grid(tuple(sorted(trials, key=key)), planned)
+    return Grid(tuple(sorted(trials, key=key)), expected)
 
 
 def _tracked(result: Result, answered: bool) -> tracked.TrackedTrial:

@@ -19,17 +19,17 @@ from synthetic import (
 )
 
 from fedtune.analysis import numbers
-from fedtune.analysis.claims import STATEMENTS, Claim
-from fedtune.analysis.evidence import needs_more, stretch_at_chance
+from fedtune.analysis.expected import Expected
 from fedtune.analysis.grid import Grid, Series, role_of
-from fedtune.analysis.judging import as_data, judge
-from fedtune.analysis.planned import Planned
+from fedtune.analysis.paper.claims import STATEMENTS, Claim
+from fedtune.analysis.paper.evidence import needs_more, stretch_at_chance
+from fedtune.analysis.paper.judging import as_data, judge
+from fedtune.analysis.paper.verdicts import all_of, decide, decide_truths, most_of
 from fedtune.analysis.quantities import area
 from fedtune.analysis.samples import Sample
 from fedtune.analysis.summary import sentences
 from fedtune.analysis.tables import per_cell
 from fedtune.analysis.tracked import TrackedTrial
-from fedtune.analysis.verdicts import all_of, decide, decide_truths, most_of
 from fedtune.trial.identity import Trial
 
 NUMBERS = [statement.number for statement in STATEMENTS]
@@ -190,9 +190,10 @@ def test_the_originals_are_judged_by_their_sizes_and_their_own_numbers_of_client
 
 def test_what_is_planned_and_has_not_begun_is_missing_in_the_claims() -> None:
     results = run_all(whole_grid(("mini-bert", "mini-albert"), ("ag-news",)), paper_like)
-    planned = Planned(("mini-bert", "mini-albert"), ("ag-news", "yelp"), (1, 2, 4, 8, 16, 32), (0,))
+    clients = (1, 2, 4, 8, 16, 32)
+    expected = Expected(("mini-bert", "mini-albert"), ("ag-news", "yelp"), clients, (0,))
 
-    begun, whole = verdicts(in_memory(results)), verdicts(in_memory(results, planned))
+    begun, whole = verdicts(in_memory(results)), verdicts(in_memory(results, expected))
 
     assert {begun[number] for number in ("C1", "C5", "C10")} == {"holds"}
     assert {whole[number] for number in ("C1", "C5", "C9", "C10")} == {"not run"}
@@ -200,9 +201,9 @@ def test_what_is_planned_and_has_not_begun_is_missing_in_the_claims() -> None:
 
 def test_a_planned_number_of_clients_that_has_not_begun_leaves_trends_open() -> None:
     results = run_all(whole_grid(clients=(1, 2, 4, 8, 16)), paper_like)
-    planned = Planned(clients=(1, 2, 4, 8, 16, 32))
+    expected = Expected(clients=(1, 2, 4, 8, 16, 32))
 
-    found = verdicts(in_memory(results, planned))
+    found = verdicts(in_memory(results, expected))
 
     open_still = ("C1", "C2", "C3", "C4", "C5", "C8", "C9", "C10", "C11")
     assert {number: found[number] for number in open_still} == dict.fromkeys(open_still, "not run")

@@ -24,11 +24,11 @@ from synthetic import (
 from fedtune.analysis import numbers, tables, tracked
 from fedtune.analysis.grid import Series
 from fedtune.analysis.history import load_sweep
+from fedtune.analysis.paper.verdicts import decide
 from fedtune.analysis.predictions import read
 from fedtune.analysis.quantities import ACCURACY, AREA, RETENTION, Quantity, sample
 from fedtune.analysis.samples import Sample, combine, difference
 from fedtune.analysis.tracked import TrackedTrial
-from fedtune.analysis.verdicts import decide
 
 
 def of(rows: list[list[float]], test_set: str = "one", noise: float = 0.5) -> Sample:

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from fedtune.data import toy
-from fedtune.data.token_files import Split, Tokens
+from fedtune.data.token_arrays import Split, Tokens
 from fedtune.hub import go_offline_if_unreachable
 
 TRAIN = [("the rain", 0), ("bread and salt", 1), ("", 0), ("wind Wind unknown", 1), ("NA", 1)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fedtune.data.batches import DeviceSplit
-from fedtune.data.token_files import Split
+from fedtune.data.token_arrays import Split
 
 PAD = 7
 TEXTS = [[2, 11, 3], [2, 3], [2, 12, 13, 14, 3], [2, 15, 16, 3], [2, 17, 3]]

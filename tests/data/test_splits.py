@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedtune.data.splits import Examples, select_examples
-from fedtune.data.token_files import Split, Tokens
+from fedtune.data.token_arrays import Split, Tokens
 from fedtune.errors import BadInput
 
 Make = Callable[..., Tokens]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fedtune.data.batches import DeviceSplit
-from fedtune.data.token_files import Split
+from fedtune.data.token_arrays import Split
 from fedtune.federated.flat import FlatModel
 from fedtune.federated.local import LocalTraining
 from fedtune.models.classifier import load_classifier

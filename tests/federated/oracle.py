@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from fedtune.data.token_files import Split
+from fedtune.data.token_arrays import Split
 from fedtune.federated.local import LocalTraining
 from fedtune.randomness import derive_seed
 

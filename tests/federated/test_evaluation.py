@@ -11,7 +11,7 @@ import torch
 from material import NUM_CLASSES, PAD, load_flat, on_device, random_split
 from torch.nn.functional import cross_entropy
 
-from fedtune.data.token_files import Split
+from fedtune.data.token_arrays import Split
 from fedtune.federated import evaluation
 from fedtune.federated.evaluation import Evaluation, evaluate
 from fedtune.federated.flat import FlatModel

@@ -13,7 +13,7 @@ from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from fedtune.data import packing
 from fedtune.data.batches import Batch, DeviceSplit
-from fedtune.data.token_files import Split
+from fedtune.data.token_arrays import Split
 from fedtune.models.classifier import load_classifier
 from fedtune.models.forward import PackedForward, PaddedForward, forward_of
 from fedtune.models.packed import PackedEncoder

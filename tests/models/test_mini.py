@@ -128,7 +128,7 @@ def test_masked_token_head_follows_the_topic(name):
 def test_balancing_embeddings_changes_no_output():
     from transformers import AlbertConfig, AlbertForPreTraining
 
-    from fedtune.experiments.pretrain.balance import balance_embeddings
+    from tools.pretrain.balance import balance_embeddings
 
     torch.manual_seed(0)
     config = AlbertConfig(

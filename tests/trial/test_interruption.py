@@ -138,7 +138,7 @@ def test_memory_with_256_clients_is_that_with_2(killed: Killed, large_model: Pat
 
 def test_a_trial_needs_neither_ray_nor_mlflow_nor_datasets(bert: str, tmp_path: Path) -> None:
     """On a machine that has only the tokens, made elsewhere; and no network."""
-    from fedtune.data.tokens import write_tokens
+    from fedtune.data.tokenization import write_tokens
 
     write_tokens("toy", Path(bert), tmp_path / "tokens", max_length=32)
     config = quick(bert, dataset=str(tmp_path / "tokens"))

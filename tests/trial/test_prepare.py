@@ -305,31 +305,3 @@ def test_chance_is_the_share_of_the_largest_class_of_the_test_set(bert: str) -> 
     _, examples = prepare_module.open_examples(trial)
     ones = int(examples.test.labels.sum())
     assert data_facts(trial)["summary/chance"] == max(ones, 5 - ones) / 5
-
-
-@pytest.mark.parametrize(
-    ("capability", "built_for", "runs"),
-    [
-        ((9, 0), ["sm_75", "sm_80", "sm_90"], True),
-        ((9, 0), ["sm_90a"], True),
-        ((8, 6), ["sm_75", "sm_80", "sm_90"], True),  # code for an older one of its kind
-        ((8, 0), ["sm_75", "sm_86", "sm_90"], False),  # only for a newer one
-        ((7, 0), ["sm_75", "sm_80", "sm_90", "compute_90"], False),
-        ((12, 0), ["sm_90", "compute_90"], True),  # compiled on the spot
-        ((12, 0), ["sm_90", "sm_100"], False),
-        ((9, 4), ["gfx942"], True),
-        ((9, 0), [], True),
-    ],
-)
-def test_a_gpu_for_which_pytorch_has_no_code_is_no_device(
-    capability: tuple[int, int], built_for: list[str], runs: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert prepare_module.has_kernels(capability, built_for) == runs
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr("torch.cuda.get_device_capability", lambda number: capability)
-    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: built_for)
-    assert prepare_module.device_exists("cuda") == runs
-    assert prepare_module.device_exists("cuda:1") == runs
-    assert prepare_module.device_exists("cpu")
-    assert not prepare_module.device_exists("cuda:2")

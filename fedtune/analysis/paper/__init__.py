@@ -1,0 +1,1 @@
+"""The paper's claims, as checks with thresholds; nothing else knows them."""

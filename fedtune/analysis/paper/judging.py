@@ -1,0 +1,87 @@
+"""Every claim judged on a sweep, and the same as plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fedtune.analysis.grid import Grid
+from fedtune.analysis.paper import checks_distilbert as distilbert
+from fedtune.analysis.paper import checks_scaling as scaling
+from fedtune.analysis.paper import checks_speed as speed
+from fedtune.analysis.paper import claims as thresholds
+from fedtune.analysis.paper.claims import STATEMENTS, Claim
+from fedtune.analysis.paper.evidence import Evidence
+from fedtune.analysis.paper.verdicts import RULE, told
+
+CHECKS: Mapping[str, Callable[[Evidence], scaling.Checked]] = {
+    "C1": scaling.gradual,
+    "C2": distilbert.steeper,
+    "C3": distilbert.falls_to_chance,
+    "C4": scaling.more_rounds,
+    "C5": scaling.mostly_reach,
+    "C6": distilbert.fails_on_yelp,
+    "C7": distilbert.fails_on_imdb,
+    "C8": distilbert.plateaus,
+    "C9": scaling.gradual_on_yelp,
+    "C10": scaling.scales_well,
+    "C11": speed.more_rounds_for_the_same,
+    "C12": scaling.sizes,
+    "C13": speed.slower_alone,
+}
+
+
+def judge(grid: Grid) -> list[Claim]:
+    """The paper's claims, in its order, once for each variant of the sweep."""
+    claims = []
+    for variant in grid.variants:
+        evidence = Evidence(grid.of_variant(variant))
+        for statement in STATEMENTS:
+            verdict, parts = CHECKS[statement.number](evidence)
+            claims.append(Claim(statement, verdict, told(parts), tuple(parts), variant))
+    return claims
+
+
+def as_data(sweep: str, claims: list[Claim]) -> dict[str, Any]:
+    """What ``claims.json`` holds: strict JSON, in which an infinite number is null."""
+    return {
+        "sweep": sweep,
+        "paper": "Hilmkil et al. 2021, arXiv 2102.00875",
+        "rule": RULE,
+        "thresholds": {
+            name.lower(): value
+            for name, value in sorted(vars(thresholds).items())
+            if name.isupper() and name != "STATEMENTS"
+        },
+        "claims": [
+            {
+                "id": claim.statement.number,
+                "claim": claim.statement.text,
+                "source": claim.statement.source,
+                "check": claim.statement.check,
+                "verdict": claim.verdict,
+                "reason": claim.reason,
+                "parts": [
+                    {
+                        "what": part.what,
+                        "verdict": part.verdict,
+                        "numbers": part.numbers,
+                        "threshold": part.threshold,
+                        "per_seed": _finite(dict(part.per_seed)),
+                    }
+                    for part in claim.parts
+                ],
+            }
+            | ({"variant": claim.variant} if claim.variant else {})
+            for claim in claims
+        ],
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

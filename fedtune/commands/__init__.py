@@ -1,0 +1,1 @@
+"""Commands: read one, call one function, print."""

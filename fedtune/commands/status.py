@@ -1,0 +1,94 @@
+"""``fedtune status`` and ``fedtune sync``: what the store says, and telling MLflow about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from fedtune.errors import BadInput, first_line
+from fedtune.plan.plan import Plan, known_plans, load_plan, read_plan
+from fedtune.run import closing
+from fedtune.run.launch import LaunchResult
+from fedtune.tracking.names import run_name
+from fedtune.tracking.projection import Projection
+from fedtune.tracking.uri import resolve_uri
+from fedtune.trial.folder import TrialFolder
+
+
+def print_status(store: Path, sweep: str | None, console: Console) -> None:
+    """The table of a sweep's trials as far as they have got. Raises BadInput for an unknown one."""
+    plan = load_plan(store, sweep)
+    report = LaunchResult.of_store(store, plan)
+    ended = sum(result.ended for result in report.results)
+    console.print(
+        f"Sweep [bold]{plan.name}[/]: {ended} of {len(report.results)} trials are complete",
+        highlight=False,
+    )
+    console.print(closing.as_table(*closing.rows(plan, report)))
+
+
+def sync_store(store: Path, sweep: str | None, uri: str | None, console: Console) -> int:
+    """Project one sweep of the store, or all, into MLflow; the exit code (1: MLflow refused).
+
+    A trial that MLflow does not take whole does not keep the others from it. Of all sweeps, those
+    of another engine are named and left as they are. The latest comes last, in MLflow as in the
+    store.
+    """
+    chosen = [load_plan(store, sweep)] if sweep else _plans(store, console)
+    refused: list[str] = []
+    try:
+        for plan in chosen:
+            told = _sync(store, plan, resolve_uri(uri), refused)
+            console.print(f"{plan.name}: {told}", highlight=False)
+    except Exception as error:  # whatever a database, a network or a store of artifacts raises
+        refused.append(f"MLflow refused ({first_line(error)})")
+    for line in refused:
+        console.print(f"[red]problem:[/] {escape(line)}", soft_wrap=True, highlight=False)
+    if refused:
+        console.print("Run `fedtune sync` again when that is mended.")
+    return int(bool(refused))
+
+
+def _plans(store: Path, console: Console) -> list[Plan]:
+    """Every plan of the store that this version can read; the others are named."""
+    plans = []
+    for path in known_plans(store):
+        try:
+            plans.append(read_plan(path))
+        except BadInput as other:
+            console.print(f"left out: {escape(str(other))}", soft_wrap=True, highlight=False)
+    return plans
+
+
+def _sync(store: Path, plan: Plan, uri: str, refused: list[str]) -> str:
+    """What was done, in words; ``refused`` gets a line for each trial that is not in whole."""
+    from mlflow.exceptions import MlflowException
+
+    projection = Projection(uri, plan.name, plan.axes, plan.tags(), inherit=False)
+    projection.open_sweep()
+    in_use = {trial_id for trial_id in plan.by_id() if TrialFolder(store, trial_id).in_use}
+    report, added, at_work = LaunchResult.of_store(store, plan), 0, 0
+    for result in report.results:
+        trial_id = result.trial.trial_id
+        if trial_id in in_use and not result.ended:
+            at_work += 1
+            continue
+        if result.records:
+            try:
+                added += projection.project(result, "FINISHED" if result.ended else "KILLED")
+            except MlflowException:
+                raise  # it will not take the others either
+            except Exception as error:  # what a store of artifacts raises is up to its library
+                name = run_name(result.trial, plan.axes)
+                refused.append(f"{name} is not in MLflow whole ({first_line(error)})")
+        if trial_id in report.failed:
+            projection.set_outcome(result.trial, "failed")
+        elif trial_id in report.waiting:
+            projection.set_outcome(result.trial, "waiting")
+    told = f"{added} rounds added"
+    if at_work:  # the sweep's end is theirs too
+        return f"{told}, {at_work} trials left to whoever is at work on them"
+    projection.close_sweep(report.status, *closing.as_artifacts(plan, report))
+    return told

@@ -1,0 +1,1 @@
+"""What trials will cost, and how many fit."""

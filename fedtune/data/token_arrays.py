@@ -1,0 +1,127 @@
+"""Token ids on disk and in memory; to open them takes neither `datasets` nor `transformers`.
+
+A tokens directory holds ``tokens.json`` and, for each split, three flat arrays (``.npy``).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedtune.data.lookup import TOKENS_FILE
+from fedtune.errors import BadInput
+
+FORMAT = 1  # raised whenever the same texts would give other files
+_ARRAYS = {"token_ids": np.int32, "offsets": np.int64, "labels": np.int64}
+FILES = {TOKENS_FILE, *(f"{split}.{part}.npy" for split in ("train", "test") for part in _ARRAYS)}
+_NUMBERS = ("num_classes", "max_length", "pad_token_id", "vocab_size")
+_WORDS = ("text_column", "label_column", "tokenizer_hash")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Ragged token ids of one split: example i is ``token_ids[offsets[i]:offsets[i + 1]]``."""
+
+    token_ids: np.ndarray  # (total,) int32
+    offsets: np.ndarray  # (n + 1,) int64, from 0
+    labels: np.ndarray  # (n,) int64
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each example, (n,) int64."""
+        return np.diff(self.offsets)
+
+    def select(self, indices: np.ndarray) -> Split:
+        """Return the examples at ``indices`` (m,) in that order; only their tokens are copied."""
+        indices = np.asarray(indices, dtype=np.int64)
+        starts = self.offsets[indices]
+        offsets = np.zeros(len(indices) + 1, dtype=np.int64)
+        np.cumsum(self.offsets[indices + 1] - starts, out=offsets[1:])
+        # Where each token comes from: its place in the new array, moved by its example's shift.
+        shifts = np.repeat(starts - offsets[:-1], np.diff(offsets))
+        token_ids = self.token_ids[np.arange(offsets[-1]) + shifts]
+        return Split(np.asarray(token_ids), offsets, np.asarray(self.labels[indices]))
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """A tokenised data set in ``directory``, with what it takes to use it."""
+
+    train: Split
+    test: Split
+    num_classes: int
+    label_names: tuple[str, ...]
+    text_column: str
+    label_column: str
+    tokenizer_hash: str
+    max_length: int
+    pad_token_id: int
+    vocab_size: int
+    directory: Path
+
+
+def open_tokens(directory: Path) -> Tokens:
+    """Open a tokens directory; its arrays stay on disk and are paged in as they are read.
+
+    Raises BadInput where a file is missing or cut short, or where files do not belong together.
+    """
+    directory = Path(directory)
+    try:
+        about = json.loads((directory / TOKENS_FILE).read_text(encoding="utf-8"))
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise _damaged(directory, f"{TOKENS_FILE} is not of format {FORMAT}")
+        fields: dict[str, Any] = {name: _open_split(directory, name) for name in ("train", "test")}
+        fields |= {name: int(about[name]) for name in _NUMBERS}
+        fields |= {name: str(about[name]) for name in _WORDS}
+        fields["label_names"] = tuple(map(str, about["label_names"]))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise _damaged(directory, f"{type(error).__name__}: {error}") from error
+    tokens = Tokens(**fields, directory=directory)
+    _check(tokens)
+    return tokens
+
+
+def _open_split(directory: Path, name: str) -> Split:
+    arrays = {}
+    for part, dtype in _ARRAYS.items():
+        file = directory / f"{name}.{part}.npy"
+        arrays[part] = np.load(file, mmap_mode="r", allow_pickle=False)
+        if arrays[part].dtype != dtype or arrays[part].ndim != 1:
+            raise _damaged(directory, f"{file.name} is no flat array of {np.dtype(dtype)}")
+    return Split(**arrays)
+
+
+def _check(tokens: Tokens) -> None:
+    """Check what would otherwise surface as a crash deep in training. Reads all ids once."""
+    if tokens.num_classes < 2 or len(tokens.label_names) != tokens.num_classes:
+        raise _damaged(tokens.directory, "num_classes and label_names differ")
+    for name, split in (("train", tokens.train), ("test", tokens.test)):
+        ends = split.offsets
+        sound = len(split) > 0 and len(ends) == len(split) + 1
+        sound = sound and ends[0] == 0 and ends[-1] == len(split.token_ids)
+        sound = sound and bool(np.all(split.lengths > 0))
+        sound = sound and split.lengths.max() <= tokens.max_length
+        sound = sound and _within(split.labels, tokens.num_classes)
+        if not (sound and _within(split.token_ids, tokens.vocab_size)):
+            raise _damaged(tokens.directory, f"its {name} files do not belong together")
+
+
+def _within(array: np.ndarray, limit: int) -> bool:
+    return bool(array.min() >= 0 and array.max() < limit)
+
+
+def _damaged(directory: Path, why: str) -> BadInput:
+    return BadInput.of(
+        "dataset",
+        str(directory),
+        f"is no usable tokens directory ({why}); make it again with `fedtune tokens`",
+    )

@@ -1,0 +1,287 @@
+"""The trials of a launch: grid and baselines, resolved, in the order they start."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedtune.config import FIELDS, TrialConfig, did_you_mean, settings_without_effect
+from fedtune.cost.trial_cost import work
+from fedtune.data.lookup import resolve
+from fedtune.errors import BadInput, Fault
+from fedtune.models.zoo import PAPER_LEARNING_RATE, card_learning_rate, find_model
+from fedtune.plan.sweepfile import SweepSpec, name_of
+from fedtune.tracking import names
+from fedtune.trial.folder import TrialFolder, write_atomically
+from fedtune.trial.identity import ENGINE, Trial
+from fedtune.trial.prepare import prepare_all
+from fedtune.trial.simulation import as_begun
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``trials`` in the order they start: seed by seed, baselines first, the longest first.
+
+    ``axes`` are the fields that the sweep varies; they name its runs. ``source`` tells of the sweep
+    file, where there is one (see :class:`SweepSpec`).
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    grows: bool = False
+    source: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def _by_id(self) -> dict[str, Trial]:
+        return {trial.trial_id: trial for trial in self.trials}  # each id is a hash to compute
+
+    def by_id(self) -> dict[str, Trial]:
+        return self._by_id
+
+    def baseline_of(self, trial: Trial) -> Trial:
+        """The K = 1 trial that ``trial`` is held against (itself, if it is one)."""
+        return self.by_id()[trial.baseline_id]
+
+    def tags(self) -> dict[str, str]:
+        """What MLflow is told of the sweep: its trials, begun or not, its grid, its sweep file.
+
+        The grid only where the trials are all combinations of models, data sets, K and seeds. What
+        does not apply is "", since MLflow would keep the value of an earlier launch.
+        """
+        grid = {
+            name: sorted({getattr(trial.config, name) for trial in self.trials})
+            for name in ("model", "dataset", "clients", "seed")
+        }
+        whole = math.prod(map(len, grid.values())) == len(self.trials)
+        files = (names.SWEEP_FILE, names.SWEEP_FILE_SHA256, names.SWEEP_FILE_COMMITTED)
+        told = {key: self.source.get(key.removeprefix("fedtune."), "") for key in files}
+        told[names.PLANNED] = json.dumps(grid) if whole else ""
+        return told | {names.TRIALS: names.listed(self.by_id())}
+
+    def save(self, store: Path) -> None:
+        """Keep the plan in ``<store>/sweeps/<name>.yaml``.
+
+        A plan that ``grows`` keeps the trials of earlier launches under its name: `fedtune run`
+        with K = 8 after K = 32 is one comparison of three trials.
+        """
+        path = plan_path(store, self.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trials, axes, source = self.by_id(), set(self.axes), self.source
+        earlier = earlier_plan(store, self.name)
+        if earlier and self.grows:
+            trials, axes = earlier.by_id() | trials, axes | set(earlier.axes)
+        content = source.get("sweep_file_sha256")
+        if content and earlier and earlier.source.get("sweep_file_sha256") == content:
+            source = earlier.source  # a file that moves to another commit unchanged is as old
+        values = {
+            "name": self.name,
+            "axes": sorted(axes),
+            "source": dict(source),
+            "trials": [{"trial_id": key, **t.to_dict()} for key, t in trials.items()],
+        }
+        write_atomically(path, yaml.safe_dump(values, sort_keys=False))
+
+
+def plan_path(store: Path, name: str) -> Path:
+    return store / "sweeps" / f"{name}.yaml"
+
+
+def make_plan(
+    spec: SweepSpec, store: Path | None = None, *, elsewhere: bool = False, progress: bool = False
+) -> Plan:
+    """Resolve a sweep: check and prepare every trial, and add the baselines that are missing.
+
+    A trial that the ``store`` has begun keeps the device and the threads it was begun with. Where
+    trials run ``elsewhere``, on a cluster, GPUs are taken for there. Raises BadInput with every
+    fault, each once. Writes nothing but caches.
+    """
+    configs: dict[TrialConfig, None] = {}
+    for config in spec.configs():
+        configs[config.replace(clients=1)] = None
+    for config in spec.configs():
+        configs[config] = None
+    _check_names(list(configs))
+    num_federated = sum(config.clients > 1 for config in configs)
+    trials = prepare_all(
+        list(configs),
+        num_federated=max(num_federated, 1),
+        elsewhere=elsewhere,
+        progress=progress,
+    )
+    if store is not None:
+        folders = (TrialFolder(store, trial.trial_id) for trial in trials)
+        pairs = zip(trials, folders, strict=True)
+        trials = [as_begun(trial, folder, elsewhere=elsewhere) for trial, folder in pairs]
+    unique = _tell_apart(trials)
+    axes = tuple(name for name, values in spec.axes.items() if len(values) > 1)
+    return Plan(spec.name, axes, tuple(sorted(unique, key=_place)), spec.grows, spec.source)
+
+
+def _place(trial: Trial) -> tuple[float, ...]:
+    """Where a trial comes: seed by seed, baselines first, the longest first.
+
+    Seed by seed, so that a study that is cut short has some seeds whole. The longest first, so that
+    no long trial is left to run alone at the end; of trials with equal work the largest K, which
+    needs the most rounds as a rule.
+    """
+    config = trial.config
+    return config.seed, config.clients > 1, -work(trial), -config.clients
+
+
+def _tell_apart(trials: Sequence[Trial]) -> list[Trial]:
+    """Each trial once. Raises BadInput where two differ only in what is no part of a trial.
+
+    A baseline serves siblings with different caps and targets; only its own length must be one.
+    """
+    known: dict[str, Trial] = {}
+    faults: dict[str, Fault] = {}
+    for trial in trials:
+        other = known.setdefault(trial.trial_id, trial)
+        fields = ("budget_rounds", "eval_every", "stop_on") if trial.config.clients == 1 else FIELDS
+        for name in fields:
+            mine, theirs = getattr(trial.config, name), getattr(other.config, name)
+            if mine != theirs and name not in ("model", "dataset"):
+                message = (
+                    f"and {theirs!r} stand for one and the same trial, since {name} is how long "
+                    "or how it is looked at; use a sweep for each"
+                )
+                faults[name] = Fault(name, mine, message)
+    if faults:
+        raise BadInput(faults.values())
+    return list(known.values())
+
+
+def _check_names(configs: Sequence[TrialConfig]) -> None:
+    """Raise BadInput with every model and data set that is not there, before any is prepared."""
+    faults: list[Fault] = []
+    for look_up, asked in (
+        (find_model, [config.model for config in configs]),
+        (resolve, [config.dataset for config in configs]),
+    ):
+        for name in dict.fromkeys(asked):
+            try:
+                look_up(name)
+            except BadInput as bad:
+                faults += bad.faults
+    if faults:
+        raise BadInput(faults)
+
+
+def known_plans(store: Path) -> list[Path]:
+    """The plans that the store keeps, the latest last. Raises BadInput where there is none."""
+    known = sorted((store / "sweeps").glob("*.yaml"), key=lambda path: path.stat().st_mtime)
+    if not known:
+        raise BadInput.of("store", str(store), "holds no sweep yet; start one with `fedtune run`")
+    return known
+
+
+def load_plan(store: Path, name: str | None) -> Plan:
+    """The plan of an earlier launch: by name, by sweep file, or (None) the latest of the store."""
+    known = known_plans(store)
+    stems = [path.stem for path in known]
+    if name is None:
+        return read_plan(known[-1])
+    wanted = name_of(name)
+    if wanted not in stems:
+        raise BadInput.of(
+            "sweep",
+            name,
+            f"the store {store} has no such sweep{did_you_mean(wanted, stems)}; "
+            f"it has {', '.join(stems)}",
+        )
+    return read_plan(plan_path(store, wanted))
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan of a file. Raises BadInput where its trials are of another engine.
+
+    To this one they would be trials that nobody has begun.
+    """
+    values: dict[str, Any] = yaml.safe_load(path.read_text())
+    trials = tuple(Trial.from_dict(entry) for entry in values["trials"])
+    plan = Plan(values["name"], tuple(values["axes"]), trials, source=values.get("source", {}))
+    others = [e["trial_id"] for e in values["trials"] if e["trial_id"] not in plan.by_id()]
+    if others:
+        begun = (TrialFolder(path.parent.parent, trial_id).read_config() for trial_id in others)
+        config = next(filter(None, begun), {})
+        raise BadInput.of(
+            "sweep",
+            plan.name,
+            f"its trials are of engine {config.get('engine', 'unknown')}, and this version has "
+            f"engine {ENGINE}: use the version that began them (git commit "
+            f"{config.get('git_commit', 'unknown')}), or launch it again to run them anew",
+        )
+    return plan
+
+
+def earlier_plan(store: Path, name: str) -> Plan | None:
+    """What was planned under this name; None without it, or where that is of another engine."""
+    path = plan_path(store, name)
+    try:
+        return read_plan(path) if path.is_file() else None
+    except BadInput:
+        return None
+
+
+def warnings_of(plan: Plan, spec: SweepSpec, store: Path) -> list[str]:
+    """What a user should know before the launch starts: settings without effect, hopeless plans,
+    siblings of earlier launches that were run to another length.
+    """
+    lines = list(spec.unused_overrides()) + _other_lengths(plan, store)
+    for trial in plan.trials:
+        lines += settings_without_effect(trial.config)
+        lines += _cannot_learn(trial)
+    return list(dict.fromkeys(lines))
+
+
+#: Steps at the model's own rate below which a trial is warned about: a rule of thumb. For the rate
+#: of the paper it is about what its 32 clients on IMDB had taken after 100 rounds (4,800 steps).
+_RECIPE_STEPS = {True: 20, False: 5_000}
+
+
+def _other_lengths(plan: Plan, store: Path) -> list[str]:
+    earlier = earlier_plan(store, plan.name) if plan.grows else None
+    if earlier is None:
+        return []
+    now = {trial.baseline_id: trial.config for trial in plan.trials}
+    differing: dict[str, set[int]] = {}
+    for trial in earlier.trials:
+        config = now.get(trial.baseline_id)
+        if config is None or trial.trial_id in plan.by_id():
+            continue
+        for name in ("budget_rounds", "max_rounds", "stop"):
+            theirs = getattr(trial.config, name)
+            if theirs != getattr(config, name):
+                differing.setdefault(f"{name} {theirs}", set()).add(trial.config.clients)
+    return [
+        f"{plan.name} has K = {', '.join(map(str, sorted(clients)))} with {what} from an earlier "
+        "launch; name them in --clients too, and they go on as asked for now"
+        for what, clients in differing.items()
+    ]
+
+
+def _cannot_learn(trial: Trial) -> list[str]:
+    from fedtune.trial.prepare import data_facts
+
+    config = trial.config
+    if config.client_optimizer != "sgd":
+        return []
+    recipe = card_learning_rate(Path(trial.model_dir))  # the name may be that of another machine
+    steps = data_facts(trial)["steps/per_round"] * trial.stop_rule.last
+    needed = recipe * _RECIPE_STEPS[recipe != PAPER_LEARNING_RATE]
+    total = float(config.learning_rate) * steps / (1 - config.momentum)
+    if total >= needed:
+        return []
+    return [
+        f"clients={config.clients} on {config.dataset} will hardly learn: learning_rate "
+        f"{config.learning_rate:g} x {steps} sequential steps is a path of {total:.2g}, and "
+        f"{config.model} needs about {needed:.2g}; raise learning_rate or max_rounds"
+    ]

@@ -1,0 +1,1 @@
+"""A launch: Ray Tune or this process, progress, the closing table."""

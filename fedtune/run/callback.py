@@ -1,0 +1,107 @@
+"""Tracking for Tune scripts of one's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from fedtune.config import FIELDS, UNHASHED
+from fedtune.errors import first_line
+from fedtune.plan.plan import Plan, earlier_plan
+from fedtune.plan.sweepfile import check_name
+from fedtune.run.trainable import DIVERGED, TRIAL_ID
+from fedtune.tracking.names import LAUNCHED, PLANNED, TRIALS
+from fedtune.tracking.projection import Projection
+from fedtune.tracking.uri import resolve_uri
+from fedtune.tracking.writer import Writer
+from fedtune.trial.identity import Trial
+from fedtune.trial.results import stored_trial
+
+
+class MlflowCallback(tune.Callback):
+    """Every round of a Tune experiment over ``fedtune.trainable`` in MLflow, once, in one run per
+    trial.
+
+    Give it to ``tune.RunConfig(callbacks=[MlflowCallback("my-sweep")])``. ``sweep`` groups the runs
+    under one parent; launching again under the same name continues the same runs. ``store`` must be
+    the trainable's, ``tracking_uri`` is by default what ``fedtune run`` would take. What MLflow
+    could not take is left to ``fedtune sync``, and said at the end: the store keeps which trials
+    the sweep has.
+    """
+
+    def __init__(
+        self, sweep: str, *, store: str | Path = "trials", tracking_uri: str | None = None
+    ):
+        self._sweep, self._store = check_name(sweep, "sweep"), str(Path(store).absolute())
+        self._uri = resolve_uri(tracking_uri)
+        self._writer: Writer | None = None
+        self._planned: dict[str, Trial] = {}
+        self._completed: list[Mapping[str, Any]] = []
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Called by Tune when the experiment begins."""
+        store = Path(self._store)
+        # Which trials there will be is not known, and what `fedtune sync` told of them may change.
+        tags = {LAUNCHED: str(round(1000 * time.time())), TRIALS: "", PLANNED: ""}
+        connect = partial(Projection, self._uri, self._sweep, sweep_tags=tags)
+        self._writer = Writer(connect, store, {})
+        earlier = earlier_plan(store, self._sweep)
+        self._planned = dict(earlier.by_id()) if earlier else {}
+
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: Mapping[str, Any], **info: Any
+    ) -> None:
+        self._update(result, "RUNNING")
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._completed.append(trial.last_result)
+        self._update(trial.last_result, "FINISHED")
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._update(trial.last_result, "FAILED")
+        trial_id = trial.last_result.get(TRIAL_ID)
+        if self._writer is not None and trial_id in self._writer.trials:
+            self._writer.set_outcome(trial_id, "failed")
+
+    def on_experiment_end(self, trials: Any, **info: Any) -> None:
+        """Write what is due; RuntimeError names the trials of which something is not in MLflow."""
+        assert self._writer is not None
+        for result in self._completed:  # a baseline may have ended after its siblings
+            self._update(result, "FINISHED")
+        left = dict(self._writer.flush())
+        projection = self._writer.projection
+        if projection is not None:
+            try:
+                projection.close_sweep("FINISHED")
+            except Exception as error:  # whatever a database, a network or a server can raise
+                left["the sweep's end"] = first_line(error)
+        if left:
+            reason = next(iter(left.values()))
+            raise RuntimeError(f"not in MLflow: {', '.join(left)} ({reason}); run `fedtune sync`")
+
+    def _update(self, result: Mapping[str, Any], status: str) -> None:
+        trial_id = result.get(TRIAL_ID)
+        if trial_id is None or self._writer is None or (DIVERGED in result and status == "RUNNING"):
+            return
+        trial = stored_trial(Path(self._store), trial_id)
+        if trial is not None:
+            if trial_id not in self._writer.trials:
+                self._plan(trial)
+            self._writer.trials[trial_id] = trial
+            self._writer.update(trial_id, status)
+
+    def _plan(self, trial: Trial) -> None:
+        """Keep that the sweep has this trial, for `fedtune status` and `fedtune sync`."""
+        self._planned[trial.trial_id] = trial
+        trials = tuple(self._planned.values())
+        values = {f: {getattr(t.config, f) for t in trials} for f in FIELDS if f not in UNHASHED}
+        axes = tuple(f for f, found in values.items() if len(found) > 1)
+        Plan(self._sweep, axes, trials).save(Path(self._store))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_writer": None}  # Tune pickles its callbacks

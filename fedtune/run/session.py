@@ -1,0 +1,284 @@
+"""From a sweep to its closing table: what ``fedtune run`` and ``fedtune sweep`` do and print."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from fedtune.cost.launch_cost import LaunchCost
+from fedtune.cost.resources import check_fits, this_machine
+from fedtune.errors import BadInput, Fault, check_writable, first_line
+from fedtune.machine import Machine, available_cores
+from fedtune.plan.plan import Plan, load_plan, make_plan, warnings_of
+from fedtune.plan.sweepfile import SweepSpec
+from fedtune.run import closing
+from fedtune.run.launch import Launch, LaunchResult
+from fedtune.run.progress import Lines, Progress, Screen, Silent
+from fedtune.tracking.names import LAUNCHED, run_name
+from fedtune.tracking.uri import resolve_uri
+from fedtune.tracking.writer import Writer
+from fedtune.trial.folder import TrialFolder
+from fedtune.trial.identity import Trial
+from fedtune.trial.prepare import data_facts
+from fedtune.trial.results import Result
+from fedtune.units import duration
+
+if TYPE_CHECKING:
+    from fedtune.tracking.projection import Projection
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a sweep is launched, apart from what it computes."""
+
+    store: Path
+    tracking_uri: str | None = None
+    address: str | None = None
+    use_ray: bool = True
+    log_model: bool = False
+
+    @property
+    def on_cluster(self) -> bool:
+        return self.address is not None
+
+
+def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
+    """Plan, run and close a sweep; the exit code. Raises BadInput before anything has started.
+
+    Whatever interrupts it goes through, with everything complete kept and the sweep's run in
+    MLflow closed.
+    """
+    store, uri = options.store.absolute(), resolve_uri(options.tracking_uri)
+    check_writable("store", store)
+    plan = make_plan(spec, store, elsewhere=options.on_cluster, progress=console.is_terminal)
+    progress: Progress = Screen(plan, console) if console.is_terminal else Lines(plan, console)
+    launch = Launch(plan, store, progress, None)
+    if not options.on_cluster:
+        _check_threads(launch)
+    print_plan(plan, spec, store, console)
+    launched = {LAUNCHED: str(round(1000 * time.time()))}
+
+    def connect() -> Projection:
+        from fedtune.tracking.projection import Projection
+
+        # The saved plan knows of earlier launches of a sweep that grows.
+        tags = load_plan(store, plan.name).tags() | launched
+        return Projection(uri, plan.name, plan.axes, tags)
+
+    launch.writer = writer = Writer(connect, store, plan.by_id())
+    try:
+        report = _run(launch, options, console)
+        print_closing(plan, report, console)
+        whole, told = _whole(plan, report, store)
+    except BaseException as ended:  # Ctrl-C, and SystemExit, which Ray makes of a SIGTERM
+        _conclude(writer, "FAILED" if isinstance(ended, Exception) else "KILLED", console)
+        raise
+    results = report.results if options.log_model else ()
+    table = closing.as_artifacts(whole, told)
+    tracked = _conclude(writer, told.status, console, table, results, store)
+    return report.exit_code or (0 if tracked else 1)
+
+
+def _whole(plan: Plan, report: LaunchResult, store: Path) -> tuple[Plan, LaunchResult]:
+    """What MLflow is told of at the end: of a sweep that grows the trials of earlier launches too,
+    as `fedtune sync` tells it.
+    """
+    if not plan.grows:
+        return plan, report
+    whole = load_plan(store, plan.name)
+    stored = LaunchResult.of_store(store, whole)
+    failed, waiting = ({**stored.failed, **report.failed}, {**stored.waiting, **report.waiting})
+    return whole, replace(stored, failed=failed, waiting=waiting)
+
+
+def _run(launch: Launch, options: Options, console: Console) -> LaunchResult:
+    from fedtune.run.in_process import run_here
+
+    if not launch.todo:
+        console.print("Every trial has all its rounds already; nothing to run.")
+        return launch.run(run_here)
+    here = _machine(launch, options)
+    if not options.use_ray:
+        _print_expectation(_cost(launch, here, parallel=False), console)
+        return launch.run(run_here)
+    if here:
+        check_fits(launch.todo, here)
+    console.print("Starting Ray …")
+    with ThreadPoolExecutor(1) as beside:  # Ray takes seconds to start, and so does the expected
+        expected = beside.submit(_cost, launch, here, parallel=True) if here else None
+        # The writer will need it, and Tune has it imported before it starts a trial.
+        beside.submit(import_module, "mlflow")
+        from fedtune.run.tuner import ray_cluster, requests_of, run_with_ray
+
+        with ray_cluster(options.address, here) as machine:
+            requests = requests_of(launch, machine)
+            reuse = True
+            if expected:
+                _print_expectation(expected.result(), console)
+                reuse = not expected.result().trials_are_long
+            own = machine is not None
+            return launch.run(partial(run_with_ray, requests=requests, own=own, reuse=reuse))
+
+
+def _cost(launch: Launch, machine: Machine | None, *, parallel: bool) -> LaunchCost:
+    return LaunchCost.of(launch.plan, launch.todo, launch.store, machine, parallel=parallel)
+
+
+def _machine(launch: Launch, options: Options) -> Machine | None:
+    """This machine as the launch finds it; None where that runs on a cluster."""
+    if options.on_cluster:
+        return None
+    return this_machine(launch.todo, with_ray=options.use_ray)
+
+
+def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
+    """Print what a sweep would run and cost. Runs nothing but a short calibration."""
+    store = options.store.absolute()
+    plan = make_plan(spec, store, elsewhere=options.on_cluster, progress=console.is_terminal)
+    launch = Launch(plan, store, Silent(), None)
+    if not options.on_cluster:
+        _check_threads(launch)
+    print_plan(plan, spec, store, console)
+    expected = _cost(launch, _machine(launch, options), parallel=options.use_ray)
+    console.print(expected.table())
+    for line in [*expected.lines(), "Nothing was started."]:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _check_threads(launch: Launch) -> None:
+    """Raise BadInput where a trial that lacks rounds has more threads than this machine cores."""
+    cores = available_cores()
+    faults: dict[tuple[int, bool], Fault] = {}
+    for trial in launch.todo:
+        threads = int(trial.config.threads)
+        begun = TrialFolder(launch.store, trial.trial_id).has_rounds
+        message = (
+            f"trial {trial.trial_id} was begun with so many, and this machine has {cores} cores; "
+            "go on where there are more, or begin anew in another --store"
+            if begun
+            else f"allowed is at most {cores}, the cores of this machine"
+        )
+        if threads > cores:
+            faults.setdefault((threads, begun), Fault("threads", threads, message))
+    if faults:
+        raise BadInput(faults.values())
+
+
+def print_plan(plan: Plan, spec: SweepSpec, store: Path, console: Console) -> None:
+    """What is about to be trained on what, what every ``auto`` became, and warnings."""
+    federated = sum(trial.config.clients > 1 for trial in plan.trials)
+    baselines = len(plan.trials) - federated
+    console.print(
+        f"Sweep [bold]{plan.name}[/]: {baselines} baseline{'s' * (baselines > 1)} (K = 1) and "
+        f"{federated} federated trial{'s' * (federated != 1)}",
+        highlight=False,
+    )
+    for line in dict.fromkeys(_describe(plan)):
+        console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
+    for line in warnings_of(plan, spec, store):
+        console.print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=True, highlight=False)
+
+
+def _describe(plan: Plan) -> list[str]:
+    lines = []
+    for trial in plan.trials:
+        config, facts = trial.config, data_facts(trial)
+        lines.append(
+            f"{config.dataset}: {facts['data/train_examples']:,} training and "
+            f"{facts['data/test_examples']:,} test texts, {facts['data/num_classes']} classes, "
+            f"chance {facts['summary/chance']:.3f} (columns {config.text_column}, "
+            f"{config.label_column})"
+        )
+        lines.append(
+            f"{config.model}: {facts['model/layers']} layers, learning_rate "
+            f"{config.learning_rate:g}, budget_rounds {config.budget_rounds}, max_rounds "
+            f"{config.max_rounds}, precision {config.precision}, device {config.device}, "
+            f"threads {config.threads}"
+        )
+    return sorted(dict.fromkeys(lines), key=lambda line: "layers" in line)
+
+
+def _print_expectation(cost: LaunchCost, console: Console) -> None:
+    """Say how long the launch may take and how many trials run at a time."""
+    expected = f"At most about {duration(cost.seconds)} of computing on this machine."
+    console.print(f"{expected} {cost.sharing()}", soft_wrap=True, highlight=False)
+
+
+def print_closing(plan: Plan, report: LaunchResult, console: Console) -> None:
+    """The closing table, what it shows, and what went wrong."""
+    console.print(closing.as_table(*closing.rows(plan, report)))
+    for line in closing.hints(report):
+        console.print(line, soft_wrap=True, highlight=False)
+    said = closing.sentence(report)
+    if said:
+        console.print(escape(said), soft_wrap=True, highlight=False)
+    by_id = plan.by_id()
+    for trial_id, reason in report.failed.items():
+        _problem(console, f"{_short(by_id, trial_id)} failed: {reason}")
+    for trial_id, reason in report.waiting.items():
+        _problem(console, f"{_short(by_id, trial_id)} could not start: {reason}")
+    for trial_id, reason in report.not_tracked.items():
+        _problem(console, f"{_short(by_id, trial_id)} is not in MLflow whole ({reason})")
+    if report.not_tracked:
+        console.print("Its rounds are on disk; `fedtune sync` brings MLflow up to date.")
+
+
+def _conclude(
+    writer: Writer,
+    status: str,
+    console: Console,
+    table: tuple[str, str] = ("", ""),
+    models: Sequence[Result] = (),
+    store: Path = Path(),
+) -> bool:
+    """End the sweep's run in MLflow and say where the curves are; False where MLflow refused."""
+    projection = writer.projection
+    if projection is None:
+        return True  # nothing reached MLflow, and the report says so
+    from fedtune.tracking.model_logging import log_final_model
+
+    try:
+        for result in models:
+            if result.ended:
+                log_final_model(projection, store, result)
+        projection.close_sweep(status, *table)
+    except Exception as error:  # whatever a database, a network or a store of artifacts raises
+        why = first_line(error)
+        _problem(console, f"the sweep's run in MLflow is not complete ({why}); `fedtune sync`")
+        return False
+    if table[0] and status != "FAILED":
+        told = "\n`fedtune report` makes figures, tables and verdicts of it."
+        console.print(told, highlight=False)
+    how = f" (start it with `{ui_command(projection.uri)}`)" if _is_local(projection.uri) else ""
+    console.print(f"\nSide by side in MLflow{how}:", highlight=False, soft_wrap=True)
+    for what, url in projection.urls().items():
+        console.print(f"  {what}: {url}", soft_wrap=True, highlight=False)
+    return True
+
+
+def _is_local(uri: str) -> bool:
+    return uri.startswith("sqlite")
+
+
+def ui_command(uri: str) -> str:
+    """The command that shows a local tracking database."""
+    here = f"sqlite:///{Path('mlflow.db').absolute()}"
+    return "mlflow ui" if uri == here else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+
+
+def _short(by_id: Mapping[str, Trial], trial_id: str) -> str:
+    return f"{run_name(by_id[trial_id])} ({trial_id})"
+
+
+def _problem(console: Console, text: str) -> None:
+    console.print(f"[red]problem:[/] {escape(text)}", soft_wrap=True, highlight=False)

@@ -1,1 +1,0 @@
-"""Which trials, in which order, on which resources."""

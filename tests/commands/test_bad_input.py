@@ -1,0 +1,407 @@
+"""Bad input: exit code 2, a line per fault with field, value and what is allowed, nothing begun."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support import LEARNS, Done, call, in_process_of_its_own, options, toy_run
+
+from fedtune.machine import available_cores
+
+TOO_MANY_THREADS = available_cores() + 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments (``{bert}`` and ``{here}`` are filled in), and lines that have to be answered.
+
+    A line is given by the pieces it has to have: the field, its value, and what is allowed.
+    """
+
+    name: str
+    args: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    arrange: Callable[[Path, Path], None] | None = None
+
+
+def run_case(name: str, /, *lines: Sequence[str], **settings: object) -> Case:
+    """A `fedtune run` on `toy` with settings changed (None leaves one out)."""
+    values = {"model": "{bert}", "dataset": "toy", "clients": 4, **LEARNS, **settings}
+    given = {field: value for field, value in values.items() if value is not None}
+    return Case(name, ["run", *options(**given)], lines)
+
+
+def sweep_case(name: str, text: str, *lines: Sequence[str], args: Sequence[str] = ()) -> Case:
+    """A `fedtune sweep` of a file with ``text``."""
+
+    def arrange(here: Path, bert: Path) -> None:
+        (here / "grid.yaml").write_text(text.replace("{bert}", str(bert)))
+
+    return Case(name, ["sweep", "grid.yaml", *args], lines, arrange)
+
+
+def csv(here: Path, **splits: Sequence[tuple[str, str]]) -> None:
+    folder = here / "texts"
+    folder.mkdir()
+    for split, rows in splits.items():
+        lines = ["text,label", *(f"{text},{label}" for text, label in rows)]
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+
+
+def missing_class(here: Path, bert: Path) -> None:
+    csv(here, train=[("rain", "a"), ("snow", "b")] * 8, test=[("soup", "c"), ("rain", "a")])
+
+
+def not_safetensors(here: Path, bert: Path) -> None:
+    shutil.copytree(bert, here / "pickled")
+    (here / "pickled" / "model.safetensors").rename(here / "pickled" / "pytorch_model.bin")
+
+
+def foreign_tokens(here: Path, bert: Path) -> None:
+    shutil.copytree(bert, here / "other")
+    path = here / "other" / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["model"]["vocab"]["thunder"] = len(tokenizer["model"]["vocab"])
+    path.write_text(json.dumps(tokenizer))
+    made = ["--model", str(here / "other"), "--dataset", "toy", "--max-length", "32"]
+    assert call("tokens", *made, "--out", "made", folder=here).code == 0
+
+
+def a_file(here: Path, bert: Path) -> None:
+    (here / "notes.txt").write_text("hello\n")
+
+
+def damaged_yaml(here: Path, bert: Path) -> None:
+    (here / "grid.yaml").write_text("axes: {clients: [1, 2\n")
+
+
+def missing_config(here: Path, bert: Path) -> None:
+    (here / "empty").mkdir()
+
+
+GRID = "axes: {{model: ['{{bert}}'], dataset: [toy], clients: [2]{axes}}}\n{rest}"
+
+
+def grid(rest: str = "", axes: str = "") -> str:
+    return GRID.format(rest=rest, axes=axes)
+
+
+CASES = [
+    # The command line
+    Case("no settings", ["run"], [["model", "missing"], ["dataset", "missing"], ["clients"]]),
+    Case("unknown command", ["runn"], [["runn"]]),
+    Case(
+        "unknown option",
+        [*toy_run("{bert}"), "--learning-rat", "1"],
+        [["--learning-rat", "--learning-rate"]],
+    ),
+    Case(
+        "unknown key in --set",
+        [*toy_run("{bert}"), "--set", "learningrate=1"],
+        [["learningrate", "did you mean 'learning_rate'"]],
+    ),
+    Case("--set without a value", [*toy_run("{bert}"), "--set", "seed"], [["--set='seed'", "KEY"]]),
+    Case("option without a value", ["run", "--model"], [["--model"]]),
+    run_case("word for a number", ["clients='many'", "integer of at least 1"], clients="many"),
+    run_case("fraction for a count", ["clients='2.5'", "integer of at least 1"], clients=2.5),
+    run_case("a hole in a list", ["clients=''", "integer of at least 1"], clients="2,,4"),
+    run_case(
+        "several that are wrong in a list", ["clients='0'"], ["clients='2.5'"], clients="0,4,2.5"
+    ),
+    run_case("no clients", ["clients='0'", "integer of at least 1"], clients=0),
+    run_case("negative seed", ["seed='-1'", "at least 0"], seed=-1),
+    run_case("unknown choice", ["client_optimizer='lion'", "'adamw'"], client_optimizer="lion"),
+    run_case("unknown strategy", ["strategy='fedprox'", "'fedavg'"], strategy="fedprox"),
+    run_case("no truth value", ["drop_last='perhaps'", "true or false"], drop_last="perhaps"),
+    run_case("bad sweep name", ["name='a/b'", "letters"], name="a/b"),
+    # Numbers
+    run_case("rate of 0", ["learning_rate='0'", "above 0"], learning_rate=0),
+    run_case("negative rate", ["learning_rate='-1e-3'", "above 0"], learning_rate="-1e-3"),
+    run_case("rate that is no number", ["learning_rate='nan'", "above 0"], learning_rate="nan"),
+    run_case("infinite rate", ["learning_rate='inf'", "above 0"], learning_rate="inf"),
+    run_case("momentum of 1", ["momentum='1'", "below 1"], momentum=1),
+    run_case("budget of 0", ["budget_rounds='0'", "at least 1"], budget_rounds=0),
+    run_case("fraction above 1", ["target_fraction='1.5'", "at most 1"], target_fraction=1.5),
+    run_case("target of 0", ["target_accuracy='0'", "above 0"], target_accuracy=0),
+    run_case("two tokens", ["max_length='2'", "at least 3"], max_length=2),
+    run_case("threads of 0", ["threads='0'", "at least 1"], threads=0),
+    # Combinations
+    run_case(
+        "cap below budget",
+        ["max_rounds=2", "at least budget_rounds, which is 5"],
+        max_rounds=2,
+        budget_rounds=5,
+    ),
+    run_case(
+        "cap below the data set's own budget",
+        ["max_rounds=1", "at least budget_rounds, which is 3 for toy"],
+        max_rounds=1,
+    ),
+    run_case(
+        "more clients than examples asked for",
+        ["clients=32", "at most train_examples, which is 16"],
+        clients=32,
+        train_examples=16,
+    ),
+    run_case("more clients than there are examples", ["clients=1000", "256"], clients=1000),
+    run_case(
+        "several faults, each on its own line",
+        ["learning_rate='0'"],
+        ["budget_rounds='0'"],
+        ["stop_on='tset'", "'validation'"],
+        ["partition='dirichlet'", "'iid'"],
+        learning_rate=0,
+        budget_rounds=0,
+        stop_on="tset",
+        partition="dirichlet",
+    ),
+    run_case(
+        "validation accuracy without validation examples",
+        ["stop_on='validation'", "validation_examples of at least 1"],
+        stop_on="validation",
+    ),
+    run_case(
+        "incomplete batches are all there is",
+        ["drop_last=True", "4 examples per client", "batch of 8"],
+        drop_last="true",
+        clients=64,
+    ),
+    run_case("precision", ["precision='fp16'", "bf16"], precision="fp16"),
+    run_case("more tokens than positions", ["max_length=64", "at most 32"], max_length=64),
+    run_case("more training examples than there are", ["train_examples=300"], train_examples=300),
+    run_case("more test examples than there are", ["test_examples=999", "128"], test_examples=999),
+    run_case("all examples set aside", ["validation_examples=256"], validation_examples=256),
+    run_case(
+        "a draw without a class", ["train_examples=1", "'cooking'"], train_examples=1, clients=1
+    ),
+    run_case("absent device", ["device='cuda:99'", "'auto' or 'cpu'"], device="cuda:99"),
+    run_case("unknown device", ["device='tpu'", "'cuda:N'"], device="tpu"),
+    run_case(
+        "more threads than cores",
+        [f"threads={TOO_MANY_THREADS}", f"at most {TOO_MANY_THREADS - 1}"],
+        threads=TOO_MANY_THREADS,
+    ),
+    Case(
+        "more threads than cores, without Ray",
+        [*toy_run("{bert}", threads=TOO_MANY_THREADS), "--no-ray"],
+        [[f"threads={TOO_MANY_THREADS}", f"at most {TOO_MANY_THREADS - 1}"]],
+    ),
+    Case(
+        "more threads than cores, asked for a dry run",
+        [*toy_run("{bert}", threads=TOO_MANY_THREADS), "--dry-run"],
+        [[f"threads={TOO_MANY_THREADS}"]],
+    ),
+    # Where things go
+    Case(
+        "store that is a file",
+        [*toy_run("{bert}"), "--store", "{here}/notes.txt"],
+        [["store=", "notes.txt", "no folder that can be written to"]],
+        a_file,
+    ),
+    Case(
+        "tracking in a folder",
+        [*toy_run("{bert}"), "--tracking-uri", "./mlruns"],
+        [["tracking_uri='./mlruns'", "sqlite:///mlflow.db"]],
+    ),
+    Case(
+        "unknown kind of tracking store",
+        [*toy_run("{bert}"), "--tracking-uri", "foo://bar"],
+        [["tracking_uri='foo://bar'", "allowed are"]],
+    ),
+    # Models and data sets
+    run_case(
+        "misspelt model", ["model='mini-bret'", "did you mean 'mini-bert'"], model="mini-bret"
+    ),
+    run_case("misspelt data set", ["dataset='bbc-nws'", "'bbc-news'"], dataset="bbc-nws"),
+    run_case("absent model directory", ["model='./nowhere'", "no such"], model="./nowhere"),
+    run_case("absent data directory", ["dataset='./nowhere'", "no such"], dataset="./nowhere"),
+    Case(
+        "model and data set both absent",
+        toy_run("./nobody", dataset="./nowhere"),
+        [["model='./nobody'"], ["dataset='./nowhere'"]],
+    ),
+    run_case("hub model offline", ["model='some/model'", "cannot be reached"], model="some/model"),
+    run_case("hub data offline", ["dataset='some/data'", "cannot be reached"], dataset="some/data"),
+    Case(
+        "weights that are no safetensors",
+        toy_run("pickled"),
+        [["model='pickled'", "no safetensors", "save_pretrained"]],
+        not_safetensors,
+    ),
+    Case("directory that is no model", toy_run("empty"), [["model='empty'"]], missing_config),
+    Case(
+        "class without a training example",
+        [*toy_run("{bert}"), "--dataset", "{here}/texts"],
+        [["dataset=", "no example of class 'c'"]],
+        missing_class,
+    ),
+    Case(
+        "a file for a data set",
+        [*toy_run("{bert}"), "--dataset", "{here}/notes.txt"],
+        [["dataset=", "is a file"]],
+        a_file,
+    ),
+    run_case("absent column", ["text_column='txet'", "did you mean 'text'"], text_column="txet"),
+    Case(
+        "tokens of another tokenizer",
+        [*toy_run("{bert}"), "--dataset", "{here}/made"],
+        [["dataset=", "another tokenizer", "fedtune tokens"]],
+        foreign_tokens,
+    ),
+    # Sweep files
+    Case("absent sweep file", ["sweep", "absent.yaml"], [["config='absent.yaml'", "no such file"]]),
+    Case(
+        "YAML that is cut off",
+        ["sweep", "grid.yaml"],
+        [["grid.yaml: is not valid YAML: line 2, column 1: expected ',' or ']'"]],
+        damaged_yaml,
+    ),
+    Case("a name close to that of a shipped file", ["sweep", "smok"], [["did you mean 'smoke'"]]),
+    sweep_case("no mapping", "- 1\n- 2\n", ["grid.yaml", "no mapping", "axes"]),
+    sweep_case("key that stands twice", grid("set: {seed: 1, seed: 2}\n"), ["'seed' stands twice"]),
+    sweep_case(
+        "unknown top-level keys",
+        grid("axis: {}\nlearning_rate: 0.1\n"),
+        ["axis", "did you mean 'axes'"],
+        ["learning_rate", "under 'set'"],
+    ),
+    sweep_case("axis that is no list", grid(axes=", seed: 1"), ["axes.seed=1", "list"]),
+    sweep_case("axis without values", grid(axes=", seed: []"), ["axes.seed=[]", "at least one"]),
+    sweep_case("axes that are no mapping", "axes: [clients]\n", ["axes=", "mapping"]),
+    sweep_case("settings that are no mapping", grid("set: []\n"), ["set=[]", "mapping"]),
+    sweep_case(
+        "numbers that are strings",
+        grid("set: {max_rounds: '10', learning_rate: '2e-5'}\n", axes=", seed: ['0']"),
+        ["axes.seed[0]='0'", "integer of at least 0"],
+        ["set.max_rounds='10'", "integer of at least 1"],
+        ["set.learning_rate='2e-5'", "number above 0"],
+    ),
+    sweep_case("truth value for a number", grid("set: {seed: true}\n"), ["set.seed=True"]),
+    sweep_case("setting that is empty", grid("set: {seed: }\n"), ["set.seed", "at least 0"]),
+    sweep_case(
+        "unknown settings",
+        grid("set: {learning_rat: 1}\n", axes=", client: [1]"),
+        ["axes.client[0]", "did you mean 'clients'"],
+        ["set.learning_rat", "did you mean 'learning_rate'"],
+    ),
+    sweep_case("axis that is set too", grid("set: {clients: 2}\n"), ["set.clients=2", "axis"]),
+    sweep_case("override without when", grid("overrides: [{set: {seed: 1}}]\n"), ["overrides[0]="]),
+    sweep_case(
+        "override of an unknown setting",
+        grid("overrides: [{when: {clients: 2}, set: {sede: 1}}]\n"),
+        ["overrides[0].set.sede", "did you mean 'seed'"],
+    ),
+    sweep_case("overrides that are no list", grid("overrides: {}\n"), ["overrides={}", "list"]),
+    sweep_case("bad name in the file", grid("name: 'my sweep'\n"), ["name='my sweep'", "letters"]),
+    sweep_case("empty file", "", ["grid.yaml", "no mapping"]),
+    sweep_case(
+        "override that gives a bad combination",
+        grid("set: {budget_rounds: 2}\noverrides: [{when: {clients: 2}, set: {max_rounds: 1}}]\n"),
+        ["max_rounds=1", "at least budget_rounds, which is 2"],
+    ),
+    sweep_case(
+        "command line on top of a file", grid(), ["seed='x'", "at least 0"], args=["--seed", "x"]
+    ),
+    # Other commands
+    Case("status of an empty store", ["status"], [["store='trials'", "no sweep yet"]]),
+    Case("sync of an empty store", ["sync"], [["store='trials'", "no sweep yet"]]),
+    Case(
+        "tokens into a folder that holds other things",
+        ["tokens", "--model", "{bert}", "--dataset", "toy", "--out", "{here}"],
+        [["out=", "holds other things"]],
+        a_file,
+    ),
+    Case(
+        "tokens that are cut too short",
+        ["tokens", "--model", "{bert}", "--dataset", "toy", "--out", "made", "--max-length", "2"],
+        [["max_length=2", "at least 3"]],
+    ),
+]
+
+
+def nothing_but(done: Done) -> None:
+    assert done.code == 2, done.everything
+    assert "Traceback" not in done.everything
+    assert done.out == ""
+
+
+def assert_answered(done: Done, lines: Sequence[Sequence[str]]) -> None:
+    nothing_but(done)
+    given = [line for line in done.err.splitlines() if line.startswith(("fedtune: ", "Error: "))]
+    assert len(given) == len(lines), done.everything
+    for pieces in lines:
+        found = [line for line in given if all(piece in line for piece in pieces)]
+        assert len(found) == 1, f"{pieces} in {done.everything}"
+        given.remove(found[0])
+
+
+def contents(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bad_input_is_answered_with_a_line_per_fault_and_nothing_is_written(
+    case: Case, bert: str, tmp_path: Path
+) -> None:
+    if case.arrange:
+        case.arrange(tmp_path, Path(bert))
+    before = contents(tmp_path)
+    args = [arg.replace("{bert}", bert).replace("{here}", str(tmp_path)) for arg in case.args]
+
+    done = call(*args, folder=tmp_path)
+
+    assert_answered(done, case.lines)
+    assert contents(tmp_path) == before
+
+
+def test_case_names_are_unique_and_there_are_enough_of_them() -> None:
+    assert len({case.name for case in CASES}) == len(CASES) >= 30
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (["--clients", "0"], ["clients='0'", "integer of at least 1"]),
+        (["--model", "mini-bret"], ["model='mini-bret'", "did you mean 'mini-bert'"]),
+        (["--max-rounds", "1"], ["max_rounds=1", "which is 3 for toy"]),
+    ],
+)
+def test_the_same_holds_for_the_command_itself(
+    args: list[str], line: list[str], bert: str, tmp_path: Path
+) -> None:
+    done = in_process_of_its_own(*toy_run(bert), *args, folder=tmp_path)
+
+    assert_answered(done, [line])
+    assert not contents(tmp_path)
+
+
+def test_a_hub_that_does_not_answer_is_noticed_before_the_libraries_retry(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy") or name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the port of `discard`: closed
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+
+    done = in_process_of_its_own(*toy_run(bert), "--dataset", "some/data", folder=tmp_path)
+
+    assert_answered(done, [["dataset='some/data'", "cannot be reached", "$FEDTUNE_DATA"]])
+
+
+def test_an_unknown_sweep_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    store = tmp_path / "trials"
+    (store / "sweeps").mkdir(parents=True)
+    (store / "sweeps" / "monday.yaml").write_text("name: monday\naxes: []\ntrials: []\n")
+
+    for name in ("status", "sync"):
+        done = call(name, "mnoday", folder=tmp_path)
+
+        assert_answered(done, [["sweep='mnoday'", "did you mean 'monday'"]])
+    assert not (tmp_path / "mlflow.db").exists()

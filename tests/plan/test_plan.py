@@ -1,0 +1,195 @@
+"""A plan: baselines are added once, the order is right, and it survives being saved."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import LEARNS
+
+from fedtune.errors import BadInput
+from fedtune.machine import available_cores
+from fedtune.plan import plan as planning
+from fedtune.plan.plan import Plan, load_plan, make_plan, plan_path, read_plan, warnings_of
+from fedtune.plan.sweepfile import Override, SweepSpec
+from fedtune.tracking import names
+from fedtune.trial import identity
+
+
+def spec_of(bert: str, axes: dict[str, list[Any]], **settings: Any) -> SweepSpec:
+    axes = {"model": [bert], "dataset": ["toy"], **axes}
+    kept = {name: value for name, value in LEARNS.items() if name not in axes}
+    return SweepSpec("study", axes, {**kept, **settings})
+
+
+def places(plan: Plan) -> list[tuple[int, int]]:
+    return [(t.config.clients, t.config.seed) for t in plan.trials]
+
+
+def test_a_baseline_is_added_for_every_other_axis(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2], "batch_size": [8, 16]}))
+
+    asked = sorted((t.config.clients, t.config.batch_size) for t in plan.trials)
+    assert asked == [(1, 8), (1, 16), (2, 8), (2, 16)]
+
+
+def test_a_seed_comes_whole_before_the_next_its_baselines_first(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2, 8], "seed": [1, 0]}))
+
+    assert places(plan) == [(1, 0), (8, 0), (2, 0), (1, 1), (8, 1), (2, 1)]
+
+
+def test_trials_with_more_work_start_first_among_baselines_and_among_the_others(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"train_examples": [64, 128], "clients": [2, 8]}))
+
+    asked = [(t.config.clients, t.config.train_examples) for t in plan.trials]
+    assert asked == [(1, 128), (1, 64), (8, 128), (2, 128), (8, 64), (2, 64)]
+
+
+def test_a_baseline_that_was_asked_for_is_not_added_again(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [4, 1]}))
+
+    assert places(plan) == [(1, 0), (4, 0)]
+
+
+def test_every_trial_knows_the_baseline_that_is_equal_in_all_else(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2, 4], "batch_size": [8, 16]}))
+
+    for trial in plan.trials:
+        baseline = plan.baseline_of(trial)
+        assert baseline.config == trial.config.replace(clients=1)
+    assert len({trial.baseline_id for trial in plan.trials}) == 2
+
+
+def test_the_longest_trials_start_first_among_the_federated(bert: str) -> None:
+    longer = Override(when={"clients": 2}, set={"max_rounds": 50})
+    spec = replace(spec_of(bert, {"clients": [2, 4, 8]}), overrides=[longer])
+
+    assert [clients for clients, _ in places(make_plan(spec))] == [1, 2, 8, 4]
+
+
+def test_an_axis_that_makes_no_other_trial_is_refused(bert: str) -> None:
+    with pytest.raises(BadInput, match=r"^target_fraction=0\.9: .* one and the same trial"):
+        make_plan(spec_of(bert, {"clients": [2], "target_fraction": [0.8, 0.9]}))
+
+
+def test_caps_may_differ_by_clients_but_not_the_length_of_a_shared_baseline(bert: str) -> None:
+    axes = {"clients": [2, 4]}
+    cap = Override({"clients": 4}, {"max_rounds": 9})
+    plan = make_plan(replace(spec_of(bert, axes), overrides=[cap]))
+    assert {t.config.clients: t.config.max_rounds for t in plan.trials}[4] == 9
+
+    budget = Override({"clients": 4}, {"budget_rounds": 1})
+    with pytest.raises(BadInput, match=r"^budget_rounds=1"):
+        make_plan(replace(spec_of(bert, axes), overrides=[budget]))
+
+
+@pytest.mark.parametrize(("federated", "shared_by"), [(1, 1), (2, 2), (5, 5)])
+def test_threads_share_the_cores_among_federated_trials(
+    bert: str, federated: int, shared_by: int
+) -> None:
+    spec = spec_of(bert, {"clients": list(range(2, 2 + federated))}, threads="auto")
+    cores = available_cores()
+
+    threads = {trial.config.threads for trial in make_plan(spec).trials}
+
+    assert threads == {cores // min(cores, shared_by)}
+
+
+def test_a_saved_plan_is_the_same_plan(bert: str, tmp_path: Path) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2, 4], "seed": [0, 1]}))
+
+    plan.save(tmp_path)
+
+    assert read_plan(plan_path(tmp_path, "study")) == plan
+    assert plan.axes == ("clients", "seed")
+
+
+def test_plans_are_found_by_name_by_file_and_as_the_latest(bert: str, tmp_path: Path) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2]}))
+    for age, name in enumerate(["newest", "older", "oldest"]):
+        replace(plan, name=name).save(tmp_path)
+        path = plan_path(tmp_path, name)
+        os.utime(path, (1e9 - age, 1e9 - age))
+    file = tmp_path / "x.yaml"
+    file.write_text("name: older\naxes: {clients: [2]}\n")
+
+    assert load_plan(tmp_path, None).name == "newest"
+    assert load_plan(tmp_path, "oldest").name == "oldest"
+    assert load_plan(tmp_path, str(file)).name == "older"
+
+
+def test_an_unknown_plan_is_an_error_that_names_those_there_are(bert: str, tmp_path: Path) -> None:
+    make_plan(spec_of(bert, {"clients": [2]})).save(tmp_path)
+
+    with pytest.raises(BadInput, match="did you mean 'study'"):
+        load_plan(tmp_path, "stduy")
+
+
+def test_a_hopeless_rate_is_warned_of_and_a_good_one_is_not(bert: str, tmp_path: Path) -> None:
+    hopeless = spec_of(bert, {"clients": [64]}, learning_rate=2e-5, batch_size=32)
+    good = spec_of(bert, {"clients": [4]})
+
+    (warning,) = (
+        w for w in warnings_of(make_plan(hopeless), hopeless, tmp_path) if "clients=64" in w
+    )
+
+    assert "will hardly learn" in warning
+    assert "raise learning_rate" in warning
+    assert warnings_of(make_plan(good), good, tmp_path) == []
+
+
+def test_settings_without_effect_are_warned_of_once(bert: str, tmp_path: Path) -> None:
+    spec = spec_of(bert, {"clients": [2, 4]}, client_optimizer="adamw", momentum=0.9)
+
+    (warning,) = warnings_of(make_plan(spec), spec, tmp_path)
+
+    assert warning.startswith("momentum=0.9 has no effect")
+
+
+def test_siblings_of_an_earlier_launch_with_another_budget_are_warned_of(
+    bert: str, tmp_path: Path
+) -> None:
+    first = replace(spec_of(bert, {"clients": [2, 4]}, budget_rounds=2), grows=True)
+    make_plan(first).save(tmp_path)
+    longer = replace(spec_of(bert, {"clients": [8]}, budget_rounds=3), grows=True)
+    whole = replace(spec_of(bert, {"clients": [2, 4, 8]}, budget_rounds=3), grows=True)
+
+    lines = warnings_of(make_plan(longer), longer, tmp_path)
+
+    assert any("has K = 2, 4 with budget_rounds 2 from an earlier launch" in li for li in lines)
+    assert warnings_of(make_plan(whole), whole, tmp_path) == []
+
+
+def test_a_plan_tells_its_trials_in_as_many_digits_as_a_tag_has_room_for(bert: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2, 4]}))
+    assert set(plan.tags()[names.TRIALS].split()) == set(plan.by_id())
+
+    many = [f"{number:012x}" for number in range(0, 2**48, 2**48 // 1000)]
+    value = names.listed(many)
+
+    assert len(value) <= names.LONGEST_TAG
+    assert all(names.is_listed(trial_id, value) for trial_id in many)
+    assert not names.is_listed(f"{12345:012x}", names.listed(many[1:]))
+    assert names.is_listed("0123456789ab", ""), "where none is told, every one is meant"
+
+
+def test_a_plan_of_an_earlier_engine_is_refused_by_name(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(spec_of(bert, {"clients": [2]}), grows=True)
+    make_plan(spec).save(tmp_path)
+    now = identity.ENGINE + 1
+    monkeypatch.setattr(identity, "ENGINE", now)
+    monkeypatch.setattr(planning, "ENGINE", now)
+
+    with pytest.raises(BadInput, match=rf"^sweep='study': .* engine {now}: use the version"):
+        load_plan(tmp_path, "study")
+
+    anew = make_plan(spec)
+    assert warnings_of(anew, spec, tmp_path) == []
+    anew.save(tmp_path)
+    assert load_plan(tmp_path, "study").by_id() == anew.by_id(), "what cannot go on is not kept"

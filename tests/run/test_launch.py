@@ -1,0 +1,367 @@
+"""What a launch does with what its runner tells, and the table and the sentence it ends with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import LEARNS, Done, call, new_database, toy_run
+
+from fedtune.machine import available_cores
+from fedtune.plan.plan import Plan, load_plan, make_plan
+from fedtune.plan.sweepfile import SweepSpec
+from fedtune.run import closing, in_process
+from fedtune.run.launch import Launch, LaunchResult
+from fedtune.run.progress import Silent
+from fedtune.trial.folder import TrialFolder, TrialInUse
+from fedtune.trial.identity import Trial
+from fedtune.trial.prepare import data_facts
+
+Write = Callable[..., None]
+
+#: Accuracies of a baseline that sets a target of 0.72, and of siblings that end in various ways.
+LEARNED = [0.5, 0.7, 0.8]
+REACHES, MISSES = [0.5, 0.65, 0.65, 0.75], [0.5, 0.65, 0.65, 0.65, 0.65]
+
+
+def nothing(launch: Launch) -> None:
+    """A runner that runs nothing."""
+
+
+def launched(plan: Plan, store: Path) -> LaunchResult:
+    return Launch(plan, store, Silent(), None).run(nothing)
+
+
+def cells(plan: Plan, report: LaunchResult, clients: int) -> dict[str, str]:
+    header, body = closing.rows(plan, report)
+    (row,) = (row for row in body if row[header.index("K")] == str(clients))
+    return dict(zip(header, row, strict=True))
+
+
+def test_a_launch_asks_for_what_is_missing_only_and_keeps_its_plan(
+    plan: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    baseline, eight, two = plan.trials
+    write_log(baseline, LEARNED)
+    write_log(eight, REACHES)
+    asked: list[int] = []
+
+    def runner(launch: Launch) -> None:
+        asked.extend(trial.config.clients for trial in launch.todo)
+
+    Launch(plan, tmp_path, Silent(), None).run(runner)
+
+    assert asked == [2]
+    assert load_plan(tmp_path, "study") == plan
+    assert two in plan.trials
+
+
+def test_a_launch_with_nothing_missing_does_not_call_its_runner(
+    plan: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    for trial, accuracies in zip(plan.trials, (LEARNED, REACHES, MISSES), strict=True):
+        write_log(trial, accuracies)
+
+    def runner(launch: Launch) -> None:
+        raise AssertionError("there is nothing to run")
+
+    report = Launch(plan, tmp_path, Silent(), None).run(runner)
+
+    assert report.exit_code == 0
+
+
+def test_a_shorter_cap_is_met_by_a_longer_log(plan: Plan, write_log: Write, tmp_path: Path) -> None:
+    for trial in plan.trials:
+        write_log(trial, [*LEARNED, 0.9, 0.9, 0.9, 0.95])
+
+    report = launched(plan, tmp_path)
+
+    assert {r.records[-1]["round"] for r in report.results if r.trial.config.clients > 1} == {4}
+
+
+def test_reached_and_not_reached_are_results_and_exit_code_0(
+    plan: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    baseline, eight, two = plan.trials
+    write_log(baseline, LEARNED)
+    write_log(eight, MISSES)
+    write_log(two, REACHES)
+
+    report = launched(plan, tmp_path)
+
+    assert report.exit_code == 0
+    assert cells(plan, report, 1)["outcome"] == "baseline"
+    assert cells(plan, report, 1)["rounds to target"] == "2"
+    reached = cells(plan, report, 2)
+    assert (reached["outcome"], reached["rounds to target"]) == ("reached", "3")
+    assert reached["steps to target"] == str(3 * data_facts(two)["steps/per_round"])
+    assert (reached["accuracy at budget"], reached["of baseline"]) == ("0.650", "81 %")
+    missed = cells(plan, report, 8)
+    assert (missed["outcome"], missed["rounds to target"]) == ("not_reached", "> 4")
+    assert missed["steps to target"] == f"> {4 * data_facts(eight)['steps/per_round']}"
+    said = closing.sentence(report)
+    assert "Spread over 8 clients" in said
+    assert "does not reach the target of 0.720 on toy within 4 rounds" in said
+    assert "(it ends at 0.650)" in said
+    assert "one client needs 2 rounds (128 sequential steps)" in said
+
+
+def test_the_way_to_an_accuracy_that_is_missing_at_the_budget_is_told(
+    bert: str, write_log: Write, tmp_path: Path
+) -> None:
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2]}
+    rounds = {"budget_rounds": 2, "max_rounds": 4}
+    plan = make_plan(SweepSpec("early", axes, {**LEARNS, **rounds}))
+    write_log(plan.trials[0], LEARNED)
+    write_log(plan.trials[1], [0.5, LEARNED[-1]])
+
+    report = launched(plan, tmp_path)
+
+    assert cells(plan, report, 2)["accuracy at budget"] == ""
+    assert ["--stop budget-then-target" in line for line in closing.hints(report)] == [True]
+    write_log(plan.trials[1], [0.5, *LEARNED[1:]])
+    assert closing.hints(launched(plan, tmp_path)) == []
+
+
+def test_the_sentence_of_a_target_that_is_reached_gives_rounds_and_steps(
+    plan: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    for trial, accuracies in zip(plan.trials, (LEARNED, REACHES, REACHES), strict=True):
+        write_log(trial, accuracies)
+
+    said = closing.sentence(launched(plan, tmp_path))
+
+    steps = 3 * data_facts(plan.trials[1])["steps/per_round"]
+    assert f"reaches the target of 0.720 on toy after 3 rounds ({steps} sequential steps)" in said
+
+
+def test_siblings_of_a_baseline_at_chance_have_no_target_to_reach(
+    plan: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    for trial in plan.trials:
+        write_log(trial, [0.5, 0.99 if trial.config.clients > 1 else 0.5, 0.52])
+
+    report = launched(plan, tmp_path)
+
+    assert report.exit_code == 0
+    for clients in (2, 8):
+        row = cells(plan, report, clients)
+        assert (row["outcome"], row["rounds to target"]) == ("target_undefined", "")
+    assert "not clearly above chance (0.500)" in closing.sentence(report)
+
+
+def test_a_collapse_stands_beside_the_outcome(plan: Plan, write_log: Write, tmp_path: Path) -> None:
+    write_log(plan.trials[0], LEARNED)
+    write_log(plan.trials[1], [0.5] * 5)
+
+    assert cells(plan, launched(plan, tmp_path), 8)["outcome"] == "not_reached, collapsed"
+
+
+def test_a_federated_trial_that_diverged_is_a_result_and_named(
+    plan: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    baseline, eight, two = plan.trials
+    write_log(baseline, LEARNED)
+    write_log(two, REACHES)
+    write_log(eight, [0.5, 0.65], diverged=True)
+
+    report = launched(plan, tmp_path)
+
+    assert report.exit_code == 0
+    assert cells(plan, report, 8)["outcome"] == "diverged"
+    assert "diverged on toy (round 2, client 3)" in closing.sentence(report)
+
+
+def test_siblings_of_a_diverged_baseline_wait_and_the_launch_fails(
+    plan: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    write_log(plan.trials[0], [0.5], diverged=True)
+
+    report = launched(plan, tmp_path)
+
+    assert report.exit_code == 1
+    assert [cells(plan, report, k)["outcome"] for k in (1, 2, 8)] == [
+        "diverged",
+        "waiting",
+        "waiting",
+    ]
+
+
+def test_a_failed_baseline_leaves_its_siblings_waiting(plan: Plan, tmp_path: Path) -> None:
+    def runner(launch: Launch) -> None:
+        launch.fail(plan.trials[0].trial_id, "no luck")
+
+    report = Launch(plan, tmp_path, Silent(), None).run(runner)
+
+    assert report.exit_code == 1
+    assert report.failed == {plan.trials[0].trial_id: "no luck"}
+    why = "its baseline failed"
+    assert report.waiting == {trial.trial_id: why for trial in plan.trials[1:]}
+    assert cells(plan, report, 1)["outcome"] == "failed"
+    assert cells(plan, report, 8)["outcome"] == "waiting"
+    assert closing.sentence(report) == ""
+
+
+@pytest.fixture
+def own_target(bert: str) -> Plan:
+    """K = 1 and 2 with a target of the user's own, which is met before the budget."""
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2]}
+    rounds = {"budget_rounds": 2, "max_rounds": 4, "target_accuracy": 0.6}
+    return make_plan(SweepSpec("own", axes, {**LEARNS, **rounds}))
+
+
+def test_a_trial_that_has_its_outcome_keeps_it_where_the_baseline_fails(
+    own_target: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    baseline, two = own_target.trials
+
+    def runner(launch: Launch) -> None:
+        write_log(two, REACHES)
+        launch.fail(baseline.trial_id, "no luck")
+
+    report = Launch(own_target, tmp_path, Silent(), None).run(runner)
+
+    assert (report.failed, report.waiting) == ({baseline.trial_id: "no luck"}, {})
+    assert cells(own_target, report, 2)["outcome"] == "reached"
+
+
+def test_a_target_of_ones_own_is_not_met_before_the_baseline_is_known(
+    own_target: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    baseline, two = own_target.trials
+    write_log(two, [0.5, 0.65])
+    launch = Launch(own_target, tmp_path, Silent(), None)
+    assert launch.todo == [baseline, two]
+    assert launch.release(two) is None
+
+    write_log(baseline, LEARNED)
+    assert Launch(own_target, tmp_path, Silent(), None).todo == []
+    assert launch.release(two) == two
+    write_log(baseline, [0.5, 0.5, 0.52])  # at chance: the budget is what is compared
+    assert Launch(own_target, tmp_path, Silent(), None).todo == [two]
+
+
+def test_a_failed_sibling_fails_the_launch_and_nothing_else(
+    plan: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    def runner(launch: Launch) -> None:
+        write_log(plan.trials[0], LEARNED)
+        launch.fail(plan.trials[1].trial_id, "no luck")
+        write_log(plan.trials[2], REACHES)
+
+    report = Launch(plan, tmp_path, Silent(), None).run(runner)
+
+    assert report.exit_code == 1
+    assert report.waiting == {}
+    assert [cells(plan, report, k)["outcome"] for k in (1, 2, 8)] == [
+        "baseline",
+        "reached",
+        "failed",
+    ]
+
+
+def test_a_second_launch_on_a_trial_in_use_names_process_and_host_and_leaves_no_plan(
+    plan: Plan, tmp_path: Path
+) -> None:
+    folder = TrialFolder(tmp_path, plan.trials[1].trial_id)
+    hold = (
+        "import sys, pathlib\n"
+        "from fedtune.trial.folder import TrialFolder\n"
+        "with TrialFolder(pathlib.Path(sys.argv[1]), sys.argv[2]).lock('launch.lock'):\n"
+        "    print('held', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path), folder.trial_id],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert owner.stdout is not None
+        owner.stdout.readline()
+
+        with pytest.raises(TrialInUse, match=rf"{folder.trial_id} .* process {owner.pid} on \S+"):
+            launched(plan, tmp_path)
+    finally:
+        owner.communicate()
+    assert not (tmp_path / "sweeps").exists()
+    launched(plan, tmp_path)  # now it is free
+
+
+def launch_of_many_threads(
+    bert: str, write_log: Write, folder: Path, at_the_end: list[float]
+) -> Done:
+    """A launch over trials that were begun on a machine with more cores than this one has."""
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2]}
+    rounds = {"budget_rounds": 2, "max_rounds": 4}
+    elsewhere = {**LEARNS, **rounds, "threads": available_cores() + 14}
+    for trial in make_plan(SweepSpec("study", axes, elsewhere)).trials:
+        write_log(trial, LEARNED if trial.config.clients == 1 else at_the_end)
+    args = [*toy_run(bert, "2", **rounds), "--name", "study", "--store", ".", "--no-ray"]
+    new_database(folder)
+    return call(*args, folder=folder)
+
+
+def test_trials_that_ended_on_a_larger_machine_need_its_cores_no_more(
+    bert: str, write_log: Write, tmp_path: Path
+) -> None:
+    done = launch_of_many_threads(bert, write_log, tmp_path, REACHES)
+
+    assert done.code == 0, done.everything
+    assert "nothing to run" in done.out
+
+
+def test_a_trial_that_was_begun_with_more_threads_than_there_are_names_the_way_out(
+    bert: str, write_log: Write, tmp_path: Path
+) -> None:
+    done = launch_of_many_threads(bert, write_log, tmp_path, [0.5, 0.65])
+
+    assert done.code == 2, done.everything
+    (line,) = done.err.splitlines()
+    assert f"threads={available_cores() + 14}: trial " in line
+    assert f"was begun with so many, and this machine has {available_cores()} cores" in line
+    assert "another --store" in line
+
+
+def test_rows_are_sorted_by_numbers_as_numbers(bert: str, tmp_path: Path) -> None:
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2], "seed": [10, 2, 0]}
+    plan = make_plan(SweepSpec("seeds", axes, LEARNS))
+
+    header, body = closing.rows(plan, LaunchResult.of_store(tmp_path, plan))
+
+    assert [row[header.index("seed")] for row in body] == ["0", "0", "2", "2", "10", "10"]
+
+
+def test_the_table_is_given_as_markdown_and_csv_too(
+    plan: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    for trial, accuracies in zip(plan.trials, (LEARNED, REACHES, MISSES), strict=True):
+        write_log(trial, accuracies)
+    table = closing.rows(plan, launched(plan, tmp_path))
+
+    assert closing.as_csv(*table).splitlines()[1] == "1,0.800,100 %,2,128,baseline,2 s"
+    assert closing.as_markdown(*table).splitlines()[2].startswith("| 1 | 0.800 | 100 % |")
+
+
+def test_without_ray_trials_run_in_the_order_of_the_plan(
+    bert: str, write_log: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2, 4], "seed": [0, 1]}
+    plan = make_plan(SweepSpec("seeds", axes, {**LEARNS, "budget_rounds": 2, "max_rounds": 4}))
+    ran: list[str] = []
+
+    def simulated(trial: Trial, *_: object) -> Iterator[Mapping[str, Any]]:
+        ran.append(trial.trial_id)
+        write_log(trial, LEARNED if trial.config.clients == 1 else REACHES)
+        return iter(())
+
+    monkeypatch.setattr(in_process, "run_trial", simulated)
+
+    report = Launch(plan, tmp_path, Silent(), None).run(in_process.run_here)
+
+    assert ran == [trial.trial_id for trial in plan.trials]
+    assert report.exit_code == 0
