@@ -44,6 +44,8 @@ def write_log(tmp_path: Path) -> Callable[..., None]:
                 "steps/sequential": round_num * facts["steps/per_round"],
                 "comm/bytes": round_num * 8000,
                 "time/round_s": 0.5,
+                "time/eval_s": 0.25,
+                "throughput/examples_per_s": 1024.0,
                 "params_digest": "",
             }
             lines.append(json.dumps(record) + "\n")

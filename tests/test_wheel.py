@@ -1,4 +1,7 @@
-"""The package as a user installs it: built as a wheel, put elsewhere, run without a network."""
+"""The package as people install it: from a clone, an sdist, an archive without links, a wheel.
+
+Each has to hold the same files. One of them is then used elsewhere, without a network.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -27,12 +31,28 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
+def build_wheel(source: Path, folder: Path) -> Path:
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    run(*pip, "wheel", str(source), "--no-deps", "--no-build-isolation", "-w", ".", cwd=folder)
+    return next(folder.glob("fedtune-*.whl"))
+
+
+def names(wheel: Path) -> set[str]:
+    """The files of a wheel, without what pip adds about the wheel itself."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    run(*pip, "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "-w", ".", cwd=folder)
-    return next(folder.glob("fedtune-*.whl"))
+    return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(folder), cwd=ROOT)
+    return next(folder.glob("fedtune-*.tar.gz"))
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +62,50 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)  # all that installing a wheel of plain Python does
     return folder
+
+
+def packaged() -> set[str]:
+    """The files of the package in this tree."""
+    found = (ROOT / "fedtune").rglob("*")
+    files = (path for path in found if path.is_file() and path.suffix != ".pyc")
+    return {str(path.relative_to(ROOT)) for path in files}
+
+
+def test_a_wheel_of_the_clone_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    assert names(wheel) == packaged()
+    assert wheel.stat().st_size < 15e6
+
+
+def test_the_package_has_no_links() -> None:
+    """Two of the ways to install lose what is behind one, without an error."""
+    assert not [path for path in (ROOT / "fedtune").rglob("*") if path.is_symlink()]
+
+
+def test_a_wheel_of_the_sdist_holds_the_same(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    assert names(build_wheel(source, tmp_path)) == names(wheel)
+
+
+def test_a_wheel_of_an_archive_without_links_holds_the_same(wheel: Path, tmp_path: Path) -> None:
+    """As pip unpacks the zip of a forge: what is a link there becomes a small file."""
+    source = tmp_path / "fedtune-main"
+    shutil.copytree(
+        ROOT,
+        source,
+        symlinks=True,
+        ignore=shutil.ignore_patterns(
+            ".*", "__pycache__", "trials", "mlflow.db", "mlruns", "bench*"
+        ),
+    )
+    links = [path for path in source.iterdir() if path.is_symlink()]
+    assert {path.name for path in links} == {"analysis", "experiments"}
+    for path in links:
+        target = str(path.readlink())
+        path.unlink()
+        path.write_text(target)
+    assert names(build_wheel(source, tmp_path)) == names(wheel)
 
 
 def test_the_wheel_holds_the_miniatures_as_their_cards_describe_them(wheel: Path) -> None:
@@ -57,33 +121,26 @@ def test_the_wheel_holds_the_miniatures_as_their_cards_describe_them(wheel: Path
                 assert archive.read(f"{folder}/{file}") == (ROOT / folder / file).read_bytes()
 
 
-def test_the_wheel_holds_experiments_and_analysis_under_one_name_and_no_tests(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-    assert "fedtune/experiments/smoke.yaml" in names
-    assert {f"fedtune/analysis/{file}" for file in ("report.py", "page.html.j2", "page.css")} <= {
-        *names
-    }
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"fedtune"}
-    assert wheel.stat().st_size < 15e6
-
-
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare (Linux) is not there")
-def test_it_runs_elsewhere_without_a_network(installed: Path, tmp_path: Path) -> None:
+def test_an_installed_package_sweeps_and_reports_without_a_network(
+    installed: Path, tmp_path: Path
+) -> None:
     if subprocess.run([*UNPLUGGED, "true"], capture_output=True).returncode:
         pytest.skip("this user may not take the network from a program")
-    python = (*UNPLUGGED, sys.executable)
+    elsewhere = {"PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "0"}
+
+    def fedtune(*arguments: str) -> str:
+        command = (*UNPLUGGED, sys.executable, "-m", "fedtune", *arguments)
+        return run(*command, cwd=tmp_path, **elsewhere)
+
     where = run(
-        *python, "-c", "import fedtune; print(fedtune.__file__)",
-        cwd=tmp_path, PYTHONPATH=str(installed),
-    )  # fmt: skip
+        sys.executable, "-c", "import fedtune; print(fedtune.__file__)", cwd=tmp_path, **elsewhere
+    )
     assert Path(where.strip()).is_relative_to(installed)
-    asked = ["--model", "mini-distilbert", "--dataset", "toy", "--clients", "8", "--no-ray"]
-    asked += ["--budget-rounds", "1", "--max-rounds", "1"]
-    said = run(
-        *python, "-m", "fedtune", "run", *asked,
-        cwd=tmp_path, PYTHONPATH=str(installed), HF_HUB_OFFLINE="0",
-    )  # fmt: skip
-    assert "mini-distilbert" in said
+    assert "mini-distilbert" in fedtune("list")
+    said = fedtune("sweep", "smoke", "--no-ray", "--budget-rounds", "1", "--max-rounds", "1")
+    assert "mini-bert" in said
     assert (tmp_path / "mlflow.db").is_file()
-    assert len([*(tmp_path / "trials").glob("*/rounds.jsonl")]) == 2
+    assert [*(tmp_path / "trials").glob("*/rounds.jsonl")]
+    assert "index.html" in fedtune("report")
+    assert (tmp_path / "report" / "index.html").is_file()

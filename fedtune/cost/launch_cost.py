@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedtune.cost.resources import at_once, check_fits, places, request
-from fedtune.cost.trial_cost import Cost, calibrate, cost, need, wall_time
+from fedtune.cost.trial_cost import Cost, calibrate, cost, need, rates_in_store, wall_time
 from fedtune.machine import Machine
 from fedtune.plan.plan import Plan
 from fedtune.tracking.names import run_name
@@ -50,7 +50,10 @@ class LaunchCost:
         *,
         parallel: bool,
     ) -> LaunchCost:
-        """Calibrate for some seconds and add up. Raises BadInput where a trial does not fit."""
+        """Add up, at the speed of the trials that have run here, else after a calibration.
+
+        That takes seconds. Raises BadInput where a trial does not fit.
+        """
         if machine:
             check_fits(todo, machine)
         stored = {}
@@ -58,7 +61,7 @@ class LaunchCost:
             records = TrialFolder(store, trial.trial_id).records()
             if counted := trial.stop_rule.read(records):
                 stored[trial.trial_id] = int(counted[-1]["round"])
-        rates = calibrate(todo)
+        rates = calibrate(todo, rates_in_store(store, plan.trials))
         costs = {t.trial_id: cost(t, rates, stored.get(t.trial_id)) for t in todo}
         return cls(plan, todo, machine, parallel, stored, costs)
 
@@ -78,11 +81,25 @@ class LaunchCost:
     @property
     def seconds(self) -> float:
         """Until all have ended, at the most."""
-        todo, costs = self.todo, self.costs
+        return self.wall_time({key: cost.seconds for key, cost in self.costs.items()})
+
+    @property
+    def least_seconds(self) -> float:
+        """Until all have ended, where every target is met as early as can be."""
+        return self.wall_time({key: cost.least_seconds for key, cost in self.costs.items()})
+
+    def wall_time(self, seconds: Mapping[str, float]) -> float:
+        """How long trials take that take so many ``seconds`` each, by ``trial_id``."""
+        todo = [trial for trial in self.todo if trial.trial_id in seconds]
         slots = {self.slots}
         if self.machine:  # trials that share a GPU slow each other down, so it counts as one slot
             slots |= {len(self.machine.gpus_for(str(trial.config.device))) for trial in todo}
-        return wall_time(todo, [costs[trial.trial_id] for trial in todo], min(slots - {0}))
+        return wall_time(todo, [seconds[trial.trial_id] for trial in todo], min(slots - {0}))
+
+    def time(self) -> str:
+        """The time that the launch takes, as a range where trials may stop at a target."""
+        least, most = duration(self.least_seconds), duration(self.seconds)
+        return f"about {most}" if least == most else f"{least} to {most}"
 
     def table(self) -> Table:
         """A row for each trial of the plan, in the order they start."""
@@ -112,7 +129,7 @@ class LaunchCost:
         where = "at this machine's speed, one after another" if self.machine is None else "here"
         return [
             f"{whole}: at most {rounds:,} rounds, {size(traffic)} of traffic, "
-            f"{self._memory()} and about {duration(self.seconds)} {where}.",
+            f"{self._memory()} and {self.time()} {where}.",
             self.sharing(),
         ]
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,9 @@ from fedtune.federated.evaluation import EVALUATION_TOKENS
 from fedtune.machine import device_exists
 from fedtune.models.classifier import describe
 from fedtune.models.packed import can_pack
+from fedtune.provenance import hardware
 from fedtune.trial.federation import BYTES_PER_PARAMETER, Federation
+from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import data_facts, open_examples
 
@@ -33,8 +37,11 @@ _CUDA_PROCESS_BYTES, _CUDA_CONTEXT_BYTES = 2.5e9, 0.8e9
 #: IMDB (5.2 GB) were met to 15 %, never short by more than 5 %, on Linux without a GPU.
 _ALLOCATOR = 1.25
 
-#: The calibration trains on this many batches, after one that is not counted.
+#: The calibration takes the median over this many batches, after as many that are not counted.
 _CALIBRATION_STEPS = 3
+
+#: Of a trial that has run, the last rounds tell its speed, at most so many.
+_LAST_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -58,21 +65,54 @@ class Rates:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one trial still costs at the most. ``steps`` are sequential: those of one client."""
+    """What one trial still costs at the most. ``steps`` are sequential: those of one client.
+
+    ``least_seconds`` is what it takes where the target is met as early as can be.
+    """
 
     rounds: int
     steps: int
     traffic_bytes: int
     seconds: float
+    least_seconds: float
 
 
 #: What trials share whose speed is the same.
 Kind = tuple[object, ...]
 
 
-def calibrate(trials: Sequence[Trial]) -> dict[Kind, Rates]:
-    """Train and evaluate each kind of trial for a moment on this machine."""
+def rates_in_store(store: Path, trials: Sequence[Trial]) -> dict[Kind, Rates]:
+    """The speed of each kind of trial that has run on this machine, by the log of the longest."""
     rates: dict[Kind, Rates] = {}
+    longest: dict[Kind, int] = {}
+    for trial in trials:
+        folder, kind = TrialFolder(store, trial.trial_id), kind_of(trial)
+        records = folder.records()
+        if len(records) <= max(longest.get(kind, 0), 1) or not _ran_here(trial, folder):
+            continue
+        last = records[-_LAST_ROUNDS:]
+        looks = [r["time/eval_s"] for r in last if "time/eval_s" in r]
+        if looks:
+            longest[kind] = len(records)
+            train = statistics.median(r["throughput/examples_per_s"] for r in last if r["round"])
+            evaluate = _evaluated(data_facts(trial)) / statistics.median(looks)
+            rates[kind] = Rates(train, evaluate, folder.read_config()["model/parameters"])
+    return rates
+
+
+def _ran_here(trial: Trial, folder: TrialFolder) -> bool:
+    device = str(trial.config.device)
+    return device_exists(device) and folder.read_config().get("hardware") == hardware(device)
+
+
+def calibrate(
+    trials: Sequence[Trial], known: Mapping[Kind, Rates] = MappingProxyType({})
+) -> dict[Kind, Rates]:
+    """The speed of each kind of trial: what is ``known``, else from training for a moment here.
+
+    A second or so for each kind on a usual machine. Nothing else should run meanwhile.
+    """
+    rates = dict(known)
     for trial in trials:
         kind = kind_of(trial)
         if kind not in rates:
@@ -88,24 +128,35 @@ def cost(trial: Trial, rates: Mapping[Kind, Rates], after: int | None = None) ->
     measured = rates[kind_of(trial)]
     rounds = rule.last - (after or 0)
     seen = facts["data/train_examples"] * config.local_epochs
-    looks = sum(rule.evaluates(r) for r in range(0 if after is None else after + 1, rule.last + 1))
-    tested = facts["data/test_examples"] + facts.get("data/validation_examples", 0)
+
+    def seconds(last: int) -> float:
+        first = 0 if after is None else after + 1
+        looks = sum(rule.evaluates(number) for number in range(first, last + 1))
+        trained: float = max(last - (after or 0), 0) * seen / measured.train
+        return trained + looks * _evaluated(facts) / measured.evaluate
+
     traffic = 2 * config.clients * BYTES_PER_PARAMETER * measured.num_parameters * rounds
     return Cost(
         rounds=rounds,
         steps=rounds * facts["steps/per_round"],
         traffic_bytes=traffic if config.clients > 1 else 0,
-        seconds=rounds * seen / measured.train + looks * tested / measured.evaluate,
+        seconds=seconds(rule.last),
+        least_seconds=seconds(max(rule.first, (after or 0) + 1)),
     )
 
 
-def wall_time(trials: Sequence[Trial], costs: Sequence[Cost], slots: int) -> float:
-    """Seconds for the whole launch, at the most, with ``slots`` trials at a time.
+def _evaluated(facts: Mapping[str, Any]) -> int:
+    """The examples that are looked at in an evaluation."""
+    return int(facts["data/test_examples"] + facts.get("data/validation_examples", 0))
+
+
+def wall_time(trials: Sequence[Trial], each: Sequence[float], slots: int) -> float:
+    """Seconds for the whole launch, with ``slots`` trials at a time, where ``each`` takes so many.
 
     The work spread over the slots; or, if that is longer, the longest baseline with a sibling,
     which has to wait for it.
     """
-    seconds = {t.trial_id: c.seconds for t, c in zip(trials, costs, strict=True)}
+    seconds = dict(zip((trial.trial_id for trial in trials), each, strict=True))
     chains = [
         seconds[t.trial_id] + (seconds.get(t.baseline_id, 0.0) if t.config.clients > 1 else 0.0)
         for t in trials
@@ -242,7 +293,7 @@ def _measure(trial: Trial) -> Rates:
     device = trial.config.device if device_exists(str(trial.config.device)) else "cpu"
     still = trial.config.replace(learning_rate=1e-12, weight_decay=0.0, device=device)
     federation = Federation(replace(trial, config=still))
-    measured = federation.measure(_CALIBRATION_STEPS, largest_step(trial))
+    measured = federation.measure(_CALIBRATION_STEPS)
     rates = Rates(*measured, federation.flat.num_parameters)
     if device.startswith("cuda"):
         import torch

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -166,25 +169,32 @@ class Federation:
         if digest(self.server) != params_digest:
             raise ValueError(f"{directory} does not hold the model of the last logged round")
 
-    def measure(self, num_batches: int, size: int) -> tuple[float, float]:
-        """Examples a second in training and in evaluation, from ``num_batches`` times ``size``.
+    def measure(self, num_batches: int) -> tuple[float, float]:
+        """Examples a second in training and in evaluation: medians over ``num_batches`` batches.
 
-        Leaves the server as it is. One batch of each is not counted: the first is always slower.
+        The batches are the first ones of round 1, so that their shapes are those that will occur,
+        and test texts, sorted by length as an evaluation has them. As many come before them that
+        are not counted: a processor's first ones are slower. Leaves the server as it is.
         """
-        data = self.splits["train"]
-        spread = torch.linspace(0, len(data) - 1, size * num_batches).long()
-        first = spread[::num_batches]
+        data, test = self.splits["train"], self.splits["test"]
+        largest = max(range(len(self.clients)), key=lambda client: len(self.clients[client]))
+        positions = list(islice(self.recipe.batches(len(self.clients[largest]), 1, largest), 100))
+        batches = [self.clients[largest][some] for some in positions]
+        order = torch.argsort(test.lengths, stable=True)
+        looked_at = [order[first :: len(order) // 64 or 1][:64] for first in range(num_batches)]
         with self._settings():
             self.flat.values.copy_(self.server)
-            once = replace(self.recipe, local_epochs=1, drop_last=False, batch_size=size)
-            train_client(self.flat, data, first, once, 0, 0)
-            start = time.perf_counter()
-            train_client(self.flat, data, spread, once, 0, 0)
-            trained = time.perf_counter()
-            part = data.subset(spread)
-            evaluate(self.flat, part)
-            evaluated = time.perf_counter()
-        return len(spread) / (trained - start), len(spread) / (evaluated - trained)
+            whole = replace(self.recipe, local_epochs=1, drop_last=False, batch_size=len(data))
+            trained = [
+                _pace(data, some, partial(train_client, self.flat, data, some, whole, 0, 0))
+                for some in islice(cycle(batches), 2 * num_batches)
+            ]
+            evaluated = [
+                _pace(test, some, partial(evaluate, self.flat, test.subset(some)))
+                for some in [*looked_at, *looked_at]
+            ]
+        train, look = (statistics.median(paces[num_batches:]) for paces in (trained, evaluated))
+        return 1 / (train * _mean_tokens(data)), 1 / (look * _mean_tokens(test))
 
     def _evaluate(self, server: torch.Tensor, round_num: int) -> dict[str, Any]:
         metrics: dict[str, Any] = {}
@@ -275,3 +285,14 @@ def _deterministic_kernels() -> Iterator[None]:
 def _state(flat: FlatModel) -> dict[str, torch.Tensor]:
     """The model's parameters by name, each tied one once."""
     return {name: p.data for name, p in flat.model.named_parameters()}
+
+
+def _pace(split: DeviceSplit, examples: torch.Tensor, work: Callable[[], Any]) -> float:
+    """Seconds that ``work`` takes for each token of ``examples``."""
+    start = time.perf_counter()
+    work()
+    return (time.perf_counter() - start) / int(split.padded_lengths()[examples].sum())
+
+
+def _mean_tokens(split: DeviceSplit) -> float:
+    return float(split.padded_lengths().double().mean())

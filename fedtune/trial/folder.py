@@ -9,7 +9,6 @@ append the records to ``rounds.jsonl`` and sync. Wherever that is cut off,
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 import yaml
+from filelock import lock_descriptor
 
 from fedtune.errors import Refusal
 from fedtune.provenance import git_commit, hardware, libraries
@@ -253,7 +253,8 @@ class TrialFolder:
         with (self.path / name).open("a+") as file:
             _acquire(file, self.trial_id, time.monotonic() + wait_s)
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            # After one byte: Windows lets nobody read the byte that is locked.
+            file.write(f" process {os.getpid()} on {socket.gethostname()}")
             file.flush()
             yield
 
@@ -265,25 +266,19 @@ class TrialFolder:
 
 def _is_held(path: Path) -> bool:
     try:
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        # Over NFS only what may be written can be locked.
+        with path.open("r+" if os.access(path, os.W_OK) else "r") as file:
+            return not lock_descriptor(file.fileno(), blocking=False)
     except FileNotFoundError:
         return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _acquire(file: IO[str], trial_id: str, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                file.seek(0)
-                raise TrialInUse(trial_id, file.read() or "another process") from None
-            time.sleep(0.1)
+    while not lock_descriptor(file.fileno(), blocking=False):
+        if time.monotonic() >= deadline:
+            file.seek(1)
+            raise TrialInUse(trial_id, file.read() or "another process")
+        time.sleep(0.1)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -299,6 +294,8 @@ def _lines(records: Sequence[Record]) -> str:
 
 
 def _sync(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders; it keeps renames in a journal of its own
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

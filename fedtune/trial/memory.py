@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from pathlib import Path
 
@@ -44,5 +43,9 @@ class PeakMemory:
         for line in lines:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * _KIBIBYTE_MB
+        try:
+            import resource
+        except ImportError:  # Windows
+            return None
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / 1e6 if sys.platform == "darwin" else peak * _KIBIBYTE_MB

@@ -69,6 +69,11 @@ class StopRule:
         return round_num % self.eval_every == 0 or round_num in (self.budget, self.last)
 
     @property
+    def first(self) -> int:
+        """The round after which the trial ends at the earliest."""
+        return self.budget if self.is_baseline or self.stop != "target" else 1
+
+    @property
     def last(self) -> int:
         """The round after which the trial ends at the latest."""
         return self.budget if self.is_baseline else self.cap

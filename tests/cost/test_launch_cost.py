@@ -15,7 +15,16 @@ from support import call, toy_run
 from fedtune.cost import launch_cost, trial_cost
 from fedtune.cost.launch_cost import LaunchCost
 from fedtune.cost.resources import Machine
-from fedtune.cost.trial_cost import Rates, cost, kind_of, need, num_parameters, wall_time, work
+from fedtune.cost.trial_cost import (
+    Rates,
+    cost,
+    kind_of,
+    need,
+    num_parameters,
+    rates_in_store,
+    wall_time,
+    work,
+)
 from fedtune.plan.plan import Plan
 from fedtune.run.launch import Launch
 from fedtune.run.progress import Silent
@@ -42,7 +51,7 @@ def told(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[LaunchCost, str]]:
     """The cost for a machine that is not this one, and all that is printed of it."""
-    monkeypatch.setattr(launch_cost, "calibrate", lambda trials: rates_of(plan))
+    monkeypatch.setattr(launch_cost, "calibrate", lambda trials, known: rates_of(plan))
 
     def tell(machine: Machine | None = LAPTOP, *, parallel: bool = True) -> tuple[LaunchCost, str]:
         launch = Launch(plan, tmp_path, Silent(), None)
@@ -66,6 +75,24 @@ def test_the_estimate_of_time_comes_from_a_calibration(plan: Plan) -> None:
     assert 0 <= rate.num_parameters - num_parameters(plan.trials[0].model_dir) <= 2 * 33
 
 
+def test_trials_that_have_run_here_tell_the_speed(
+    plan: Plan, write_log: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baseline, eight, _ = plan.trials
+    assert rates_in_store(tmp_path, plan.trials) == {}
+    write_log(baseline, [0.5])
+    assert rates_in_store(tmp_path, plan.trials) == {}, "round 0 trains nothing"
+    write_log(eight, [0.5, 0.7])
+
+    known = rates_in_store(tmp_path, plan.trials)
+
+    assert known == {kind_of(eight): Rates(1024.0, 128 / 0.25, 1000)}
+    monkeypatch.setattr(trial_cost, "_measure", lambda trial: pytest.fail("it is known"))
+    assert trial_cost.calibrate(plan.trials, known) == known
+    monkeypatch.setattr(trial_cost, "hardware", lambda device: "another machine")
+    assert rates_in_store(tmp_path, plan.trials) == {}
+
+
 def test_a_trial_costs_its_rounds_up_to_the_last(plan: Plan) -> None:
     baseline, eight, _ = (cost(trial, rates_of(plan)) for trial in plan.trials)
 
@@ -84,14 +111,11 @@ def test_a_trial_that_goes_on_costs_only_what_is_missing(plan: Plan) -> None:
 
 
 def test_a_launch_lasts_as_long_as_its_work_or_its_longest_chain(plan: Plan) -> None:
-    costs = [
-        replace(cost(t, rates_of(plan)), seconds=s)
-        for t, s in zip(plan.trials, (10, 20, 5), strict=True)
-    ]
+    each = [10, 20, 5]
 
-    assert wall_time(plan.trials, costs, 1) == 35
-    assert wall_time(plan.trials, costs, 2) == 30  # 20 s that have to wait for the baseline's 10
-    assert wall_time(plan.trials[1:], costs[1:], 2) == 20
+    assert wall_time(plan.trials, each, 1) == 35
+    assert wall_time(plan.trials, each, 2) == 30  # 20 s that have to wait for the baseline's 10
+    assert wall_time(plan.trials[1:], each[1:], 2) == 20
     assert wall_time([], [], 2) == 0
 
 
@@ -146,7 +170,7 @@ def test_trials_that_take_minutes_get_workers_of_their_own(
     made, _ = told()
     assert not made.trials_are_long  # 19 to 37 s
     slow = {kind_of(trial): Rates(16.0, 32.0, 1000) for trial in plan.trials}
-    monkeypatch.setattr(launch_cost, "calibrate", lambda trials: slow)
+    monkeypatch.setattr(launch_cost, "calibrate", lambda trials, known: slow)
     made, _ = told()
     assert made.trials_are_long
 
@@ -187,7 +211,7 @@ def test_the_totals_are_of_rounds_traffic_memory_and_time(
 
     assert made.slots == 2
     assert "In all 3 trials (3 new): at most 10 rounds, 320 kB of traffic, " in text
-    assert f"{size(2 * need(plan.trials[0]).memory)} of memory and about 56 s here." in text
+    assert f"{size(2 * need(plan.trials[0]).memory)} of memory and 29 s to 56 s here." in text
     assert "Up to 2 trials run at a time: there is room for 2 on 2 cores (1 thread each), " in text
     assert "in 3.2 GB of free memory (" in text
 
@@ -200,7 +224,7 @@ def test_without_ray_and_on_a_cluster_other_things_are_said(
 
     assert here.slots == there.slots == 1
     assert "They run one after another, in this process." in one_by_one
-    assert "about 1 min 33 s here" in one_by_one
+    assert "39 s to 1 min 33 s here" in one_by_one
     assert "how many run at a time is up to it" in on_cluster
     assert "1 CPU, 0 GPU" in on_cluster
 

@@ -216,7 +216,7 @@ def test_another_seed_is_another_head_partition_and_order(bert: str) -> None:
 
 def test_speed_is_measured_without_a_trace(bert: str) -> None:
     made, twin = federation(bert), federation(bert)
-    trained, evaluated = made.measure(2, 8)
+    trained, evaluated = made.measure(2)
     assert trained > 0
     assert evaluated > 0
     assert timeless(made.round(1, True)) == timeless(twin.round(1, True))

@@ -30,6 +30,13 @@ def test_the_peak_of_a_process_that_has_trained_before_is_not_told() -> None:
     assert PeakMemory("cpu", first=False).megabytes() is None
 
 
+def test_a_system_that_tells_no_peak_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has neither /proc nor the module `resource`."""
+    monkeypatch.setattr("fedtune.trial.memory._STATUS", Path("/nowhere"))
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert PeakMemory("cpu", first=True).megabytes() is None
+
+
 def test_only_the_first_trial_of_a_process_has_its_peak_kept(bert: str, tmp_path: Path) -> None:
     program = (
         "import sys, fedtune\n"
