@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from support import LEARNS
 
 from fedtune.errors import BadInput
@@ -17,6 +20,10 @@ from fedtune.plan.plan import Plan, load_plan, make_plan, plan_path, read_plan, 
 from fedtune.plan.sweepfile import Override, SweepSpec
 from fedtune.tracking import names
 from fedtune.trial import identity
+from fedtune.trial.stopping import clearly_above_chance
+
+#: The trials of the published study, as the project ships them.
+PUBLISHED = Path(__file__).parents[2] / "docs/results/mini-study/rounds.tar.gz"
 
 
 def spec_of(bert: str, axes: dict[str, list[Any]], **settings: Any) -> SweepSpec:
@@ -137,9 +144,34 @@ def test_a_hopeless_rate_is_warned_of_and_a_good_one_is_not(bert: str, tmp_path:
         w for w in warnings_of(make_plan(hopeless), hopeless, tmp_path) if "clients=64" in w
     )
 
-    assert "will hardly learn" in warning
+    assert "may learn nothing" in warning
     assert "raise learning_rate" in warning
     assert warnings_of(make_plan(good), good, tmp_path) == []
+
+
+def test_a_miniature_is_warned_of_only_where_a_published_trial_stayed_at_chance() -> None:
+    at_chance, longest = [], 0.0
+    with tarfile.open(PUBLISHED) as archive:
+        for member in (each for each in archive if each.name.endswith("rounds.jsonl")):
+            folder = member.name.rpartition("/")[0]
+            config = yaml.safe_load(read(archive, f"{folder}/config.yaml"))
+            chance, number = config["summary/chance"], config["data/test_examples"]
+            for line in read(archive, member.name).splitlines():
+                record = json.loads(line)
+                path = config["learning_rate"] * record["steps/sequential"]
+                longest = max(longest, path)
+                accuracy = record.get("test/accuracy")
+                if path and accuracy and not clearly_above_chance(accuracy, chance, number):
+                    at_chance.append(path)
+
+    assert max(at_chance) == pytest.approx(planning._SEEN_AT_CHANCE[True])
+    assert longest > 10
+
+
+def read(archive: tarfile.TarFile, name: str) -> str:
+    file = archive.extractfile(name)
+    assert file is not None
+    return file.read().decode()
 
 
 def test_settings_without_effect_are_warned_of_once(bert: str, tmp_path: Path) -> None:
