@@ -242,7 +242,7 @@ def warnings_of(plan: Plan, spec: SweepSpec, store: Path) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-#: The longest path (rate x sequential steps) after which a trial has been seen at chance. Of the 162
+#: The longest path (rate x sequential steps) after which a trial has been seen at chance. Of 162
 #: published trials with miniatures (docs/results/mini-study) one was at 0.4, and none beyond. Other
 #: models: the paper's DistilBERT on IMDB at K = 32 after 100 rounds (Fig. 1), 4,800 steps of 2e-5.
 _SEEN_AT_CHANCE = {True: 0.4, False: 0.096}

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from fedtune.cost.launch_cost import LaunchCost
-from fedtune.cost.resources import check_fits, this_machine
+from fedtune.cost.resources import this_machine
 from fedtune.errors import BadInput, Fault, check_writable, first_line
 from fedtune.machine import Machine, available_cores
 from fedtune.plan.plan import Plan, load_plan, make_plan, warnings_of
@@ -31,7 +31,6 @@ from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import data_facts
 from fedtune.trial.results import Result
-from fedtune.units import duration
 
 if TYPE_CHECKING:
     from fedtune.tracking.projection import Projection
@@ -108,24 +107,21 @@ def _run(launch: Launch, options: Options, console: Console) -> LaunchResult:
         console.print("Every trial has all its rounds already; nothing to run.")
         return launch.run(run_here)
     here = _machine(launch, options)
+    # Before anything else of the launch runs, or it would be found slower than it is.
+    cost = _cost(launch, here, parallel=options.use_ray) if here else None
+    if cost:
+        _print_expectation(cost, console)
     if not options.use_ray:
-        _print_expectation(_cost(launch, here, parallel=False), console)
         return launch.run(run_here)
-    if here:
-        check_fits(launch.todo, here)
     console.print("Starting Ray …")
-    with ThreadPoolExecutor(1) as beside:  # Ray takes seconds to start, and so does the expected
-        expected = beside.submit(_cost, launch, here, parallel=True) if here else None
+    with ThreadPoolExecutor(1) as beside:  # Ray takes seconds to start
         # The writer will need it, and Tune has it imported before it starts a trial.
         beside.submit(import_module, "mlflow")
         from fedtune.run.tuner import ray_cluster, requests_of, run_with_ray
 
         with ray_cluster(options.address, here) as machine:
             requests = requests_of(launch, machine)
-            reuse = True
-            if expected:
-                _print_expectation(expected.result(), console)
-                reuse = not expected.result().trials_are_long
+            reuse = not (cost and cost.trials_are_long)
             own = machine is not None
             return launch.run(partial(run_with_ray, requests=requests, own=own, reuse=reuse))
 
@@ -210,7 +206,8 @@ def _describe(plan: Plan) -> list[str]:
 
 def _print_expectation(cost: LaunchCost, console: Console) -> None:
     """Say how long the launch may take and how many trials run at a time."""
-    expected = f"At most about {duration(cost.seconds)} of computing on this machine."
+    told = cost.time()
+    expected = f"{told[0].upper()}{told[1:]} of computing on this machine."
     console.print(f"{expected} {cost.sharing()}", soft_wrap=True, highlight=False)
 
 

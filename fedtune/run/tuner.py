@@ -97,7 +97,7 @@ def ray_cluster(address: str | None, here: Machine | None) -> Iterator[Machine |
     if here:
         settings = {
             "num_cpus": here.cores,
-            # What was free when the launch was planned: Ray would look while the forecast computes.
+            # What was free when the launch was planned.
             "_memory": int(here.memory),
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
