@@ -35,6 +35,11 @@ class Allowed:
     text: str
 
 
+@dataclass(frozen=True)
+class CommaIsValue:
+    """Marks a field whose values may hold commas: on the command line it takes no comma list."""
+
+
 class TrialConfig(BaseModel):
     """One simulation: a model fine-tuned on a data set by a number of clients.
 
@@ -72,11 +77,11 @@ class TrialConfig(BaseModel):
     balance_classes: Annotated[bool, Allowed("true or false")] = Field(
         False, description="draw equally many examples of every class, in every split"
     )
-    text_column: Annotated[Name, Allowed("'auto' or a column's name")] = Field(
-        "auto", description="column that holds the text"
+    text_column: Annotated[Name, Allowed("'auto' or a column's name"), CommaIsValue()] = Field(
+        "auto", description="column that holds the text; auto: found by name, then by type"
     )
     label_column: Annotated[Name, Allowed("'auto' or a column's name")] = Field(
-        "auto", description="column that holds the label"
+        "auto", description="column that holds the label; auto: found by name, then by type"
     )
     max_length: Annotated[
         Annotated[int, Field(ge=3)], Allowed("an integer of at least 3 (two tokens are special)")
@@ -94,7 +99,7 @@ class TrialConfig(BaseModel):
     )
     learning_rate: Annotated[Rate | Auto, Allowed("'auto' or a number above 0")] = Field(
         "auto",
-        description="auto: for SGD the rate on the model's card, else 2e-5 (the paper's)",
+        description="of a step; auto: for SGD that on the model's card, else 2e-5 (the paper's)",
     )
     momentum: Annotated[
         Annotated[float, Field(ge=0, lt=1)], Allowed("a number from 0 to below 1")
@@ -151,7 +156,7 @@ class TrialConfig(BaseModel):
         Field("auto", description="of matrix products; auto: bf16 where the hardware has it")
     )
     device: Annotated[Device, Allowed("'auto', 'cpu', 'cuda' or 'cuda:N'")] = Field(
-        "auto", description="auto: cuda where there is one, else cpu"
+        "auto", description="what trials run on; auto: cuda where there is one, else cpu"
     )
     threads: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1")] = Field(
         "auto", description="CPU threads of a trial; auto: cores / min(cores, federated trials)"
@@ -179,10 +184,31 @@ UNHASHED: frozenset[str] = frozenset(
     )
 )
 
+#: The fields as `fedtune run --help` shows them. A field that is in no group comes last there, and
+#: fails a test.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Data": (
+        *("dataset", "text_column", "label_column", "train_examples", "validation_examples"),
+        *("test_examples", "balance_classes", "data_seed"),
+    ),
+    "Model": ("model", "max_length", "attention_mask"),
+    "Clients": ("clients", "seed", "partition", "strategy", "head_init"),
+    "Local training": (
+        *("local_epochs", "batch_size", "learning_rate", "client_optimizer", "momentum"),
+        *("weight_decay", "shuffle", "drop_last"),
+    ),
+    "Stopping": (
+        *("budget_rounds", "max_rounds", "target_fraction", "target_accuracy", "stop", "stop_on"),
+        "eval_every",
+    ),
+    "Machine": ("device", "precision", "threads"),
+}
+
 
 def _adapter(field: str) -> TypeAdapter[Any]:
     info = TrialConfig.model_fields[field]
-    constraints = tuple(entry for entry in info.metadata if not isinstance(entry, Allowed))
+    ours = (Allowed, CommaIsValue)
+    constraints = tuple(entry for entry in info.metadata if not isinstance(entry, ours))
     kind: Any = info.annotation
     return TypeAdapter(Annotated[kind, *constraints] if constraints else kind)
 
@@ -191,6 +217,13 @@ def allowed(field: str) -> str:
     """What ``field`` accepts, in words."""
     entries = TrialConfig.model_fields[field].metadata
     return next(entry.text for entry in entries if isinstance(entry, Allowed))
+
+
+def comma_is_value(field: str) -> bool:
+    """May a value of ``field`` hold a comma, so that no comma list of them can be given?"""
+    return any(
+        isinstance(entry, CommaIsValue) for entry in TrialConfig.model_fields[field].metadata
+    )
 
 
 def choices(field: str) -> tuple[str, ...]:

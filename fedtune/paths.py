@@ -14,3 +14,11 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def exists(path: str) -> bool:
+    """Is there something at this path? Not where it can be none, as a text of 300 letters."""
+    try:
+        return bool(path) and expanded(path).exists()
+    except (OSError, ValueError):
+        return False

@@ -11,27 +11,30 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fedtune import __version__
-from fedtune.commands.options import LISTS, read_settings, settings
-from fedtune.errors import BadInput, Fault, Refusal
-from fedtune.garbage import uncollected
-from fedtune.paths import expanded
+from fedtune.commands import completion as shell
+from fedtune.commands.help import Group
+from fedtune.commands.init import init
+from fedtune.commands.launching import (
+    launch,
+    launch_options,
+    out_option,
+    store_option,
+    tracking_option,
+)
+from fedtune.commands.options import SettingsCommand, read_settings, settings
+from fedtune.errors import Refusal
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fedtune.plan.sweepfile import SweepSpec
-
 #: What a scheduler expects of a job that it ended, as a shell has it.
 _TERMINATED = 128 + signal.SIGTERM
-
-Command = Callable[..., Any]
 
 
 def main() -> None:
@@ -53,7 +56,7 @@ def main() -> None:
     # As a scheduler ends a job: what is open in MLflow is closed on the way out.
     signal.signal(signal.SIGTERM, terminate)
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="fedtune", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -80,7 +83,23 @@ def _tell_how_to_go_on(what: str) -> None:
         click.echo(f"Complete rounds are kept; the same command goes on from there:\n  {again}")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+#: A comparison in which nothing has to be downloaded.
+_QUICK = "fedtune run --model mini-bert --dataset bbc-news"
+
+
+@click.group(
+    cls=Group,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "token_normalize_func": lambda word: word.replace("_", "-"),  # --learning_rate too
+    },
+    examples=[
+        ("one client against 8 and 32", f"{_QUICK} --clients 8,32"),
+        ("what a grid would run and cost", "fedtune sweep bbc-clients --dry-run"),
+        ("figures and tables of the latest sweep", "fedtune report"),
+    ],
+)
 @click.version_option(__version__, prog_name="fedtune")
 def cli() -> None:
     """What does it cost to spread the fine-tuning of a transformer over K clients?
@@ -90,108 +109,72 @@ def cli() -> None:
     """
 
 
-def _launching(command: Command) -> Command:
-    """The options that run and sweep share."""
-    for option in reversed(
+@cli.command(
+    cls=SettingsCommand,
+    short_help="One comparison: the baseline (K = 1) and each K asked for.",
+    options_metavar="--model M --dataset D --clients K [OPTIONS]",
+    examples=[
+        ("one client against 8 and 32", f"{_QUICK} --clients 8,32"),
         (
-            click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="a setting"),
-            click.option("--dry-run", is_flag=True, help="print trials and costs, start nothing"),
-            click.option("--no-ray", is_flag=True, help="one trial after another, in this process"),
-            click.option("--address", metavar="ADDRESS", help="a Ray cluster  [default: local]"),
-            click.option("--log-model", is_flag=True, help="log each final model to MLflow"),
-            _store_option,
-            _tracking_option,
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def _expand(context: click.Context, option: click.Parameter, value: str) -> Path:
-    return expanded(value)
-
-
-_store_option = click.option(
-    "--store",
-    default="trials",
-    callback=_expand,
-    metavar="DIR",
-    help="where trials live  [default: ./trials]",
+            "two models, three seeds",
+            "fedtune run --model mini-bert,mini-albert --dataset toy --clients 8 --seed 0,1,2",
+        ),
+        (
+            "what two learning rates would cost",
+            f"{_QUICK} --clients 8 --learning-rate 0.025,0.05 --dry-run",
+        ),
+    ],
 )
-_tracking_option = click.option(
-    "--tracking-uri",
-    "--tracking_uri",
-    metavar="URI",
-    help="MLflow  [default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db]",
-)
-
-
-@cli.command(short_help="One comparison: the baseline (K = 1) and each K asked for.")
 @settings
-@click.option("--name", help="of the sweep  [default: from model and data set]")
-@_launching
-def run(name: str | None, **options: Any) -> int:
+@launch_options(name="from model, data and settings")
+def run(**options: Any) -> int:
     """One comparison: the baseline (K = 1) and each number of clients asked for.
 
-    \b
-    fedtune run --model mini-bert --dataset bbc-news --clients 8,32
+    A setting takes one value or a comma list, and every combination of values is a trial. Running
+    the same command again goes on where it stopped.
     """
     from fedtune.plan.naming import name_from
-    from fedtune.plan.sweepfile import SweepSpec, check_name
+    from fedtune.plan.sweepfile import SweepSpec
 
-    values, axes, faults = read_settings(options)
-    axes = {field: axes[field] for field in LISTS if field in axes}
-    name = check_name(name or name_from(axes, values), "name")
-    spec = SweepSpec(name, axes, command_line=values, grows=True)
-    return _launch(spec, faults, options)
+    values, faults = read_settings(options, require=True)
+    spec = SweepSpec(name_from(values), values, grows=True)
+    return launch(spec, faults, options, _console())
 
 
-@cli.command(short_help="A whole grid, from a sweep file.")
-@click.argument("file", metavar="FILE")
+@cli.command(
+    cls=SettingsCommand,
+    short_help="A whole grid, from a sweep file.",
+    examples=[
+        ("what a grid that comes with fedtune would cost", "fedtune sweep smoke --dry-run"),
+        ("a part of one", "fedtune sweep bbc-clients --seed 0 --clients 2,8"),
+        (
+            "a file of your own, with two learning rates",
+            "fedtune sweep grid.yaml --learning-rate 0.025,0.05 --name rates",
+        ),
+    ],
+)
+@click.argument("file", metavar="FILE", shell_complete=shell.sweep_files)
 @settings
-@_launching
+@launch_options(name="the file's")
 def sweep(file: str, **options: Any) -> int:
-    """A whole grid, from a sweep file; settings on the command line beat those in the file.
+    """A whole grid, from a sweep file. Settings given here beat those in the file.
 
-    FILE may be the name of one that comes with fedtune (`fedtune list`).
-
-    \b
-    fedtune sweep smoke --dry-run
+    FILE may be the name of one that comes with fedtune (see `fedtune list`); `fedtune init` writes
+    one. A setting takes one value or a comma list, and every combination of values is a trial.
     """
     from fedtune.plan.sweepfile import find_sweep_file, read_sweep_file
 
-    values, axes, faults = read_settings(options)
-    spec = read_sweep_file(find_sweep_file(file)).with_command_line(values, axes)
-    return _launch(spec, faults, options)
+    values, faults = read_settings(options)
+    spec = read_sweep_file(find_sweep_file(file)).with_command_line(values)
+    return launch(spec, faults, options, _console())
 
 
-def _launch(spec: SweepSpec, faults: list[Fault], options: Mapping[str, Any]) -> int:
-    try:
-        spec.configs()
-    except BadInput as bad:
-        wrong = {fault.field for fault in faults}
-        faults += [fault for fault in bad.faults if fault.field not in wrong]
-    if faults:
-        raise BadInput(faults)
-    with uncollected():
-        from fedtune.run.session import Options, dry_run, run_sweep
-
-    launch_options = Options(
-        store=options["store"],
-        tracking_uri=options["tracking_uri"],
-        address=options["address"],
-        use_ray=not options["no_ray"],
-        log_model=options["log_model"],
-    )
-    if options["dry_run"]:
-        dry_run(spec, launch_options, _console())
-        return 0
-    return run_sweep(spec, launch_options, _console())
+cli.add_command(init)
 
 
 @cli.command(short_help="A table of trials.")
-@click.argument("sweep", required=False)
-@_store_option
+@click.argument("sweep", required=False, shell_complete=shell.sweeps)
+@store_option
 def status(sweep: str | None, store: Path) -> None:
     """A table of the trials of SWEEP, a name or a sweep file  [default: the latest]."""
     from fedtune.commands.status import print_status
@@ -200,9 +183,9 @@ def status(sweep: str | None, store: Path) -> None:
 
 
 @cli.command(short_help="Bring MLflow up to date from the round logs.")
-@click.argument("sweep", required=False)
-@_store_option
-@_tracking_option
+@click.argument("sweep", required=False, shell_complete=shell.sweeps)
+@store_option
+@tracking_option
 def sync(sweep: str | None, store: Path, tracking_uri: str | None) -> int:
     """Bring MLflow up to date from the round logs of SWEEP  [default: every sweep of the store].
 
@@ -214,10 +197,10 @@ def sync(sweep: str | None, store: Path, tracking_uri: str | None) -> int:
 
 
 @cli.command(short_help="Figures, tables and claims of a sweep, as one page.")
-@click.argument("sweep", required=False)
-@click.option("--out", default="report", metavar="DIR", help="folder to write  [default: ./report]")
-@_tracking_option
-def report(sweep: str | None, out: str, tracking_uri: str | None) -> int:
+@click.argument("sweep", required=False, shell_complete=shell.sweeps)
+@out_option
+@tracking_option
+def report(sweep: str | None, out: Path, tracking_uri: str | None) -> int:
     """Figures, tables, claims and a page of SWEEP, a name or a sweep file  [default: the latest].
 
     Reads MLflow alone, so `fedtune sync` first if rounds are missing there. A sweep that is not
@@ -227,7 +210,7 @@ def report(sweep: str | None, out: str, tracking_uri: str | None) -> int:
     from fedtune.plan.sweepfile import name_of
 
     name = name_of(sweep) if sweep else None
-    return print_report(name, Path(out), tracking_uri, _console())
+    return print_report(name, out, tracking_uri, _console())
 
 
 @cli.command("list", short_help="Models, data sets, partitions, strategies, experiments.")
@@ -244,6 +227,9 @@ def doctor() -> int:
     from fedtune.commands.doctor import examine
 
     return examine(_console())
+
+
+cli.add_command(shell.completion)
 
 
 @cli.command(short_help="Write tokens that need no `datasets` package to be read.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from fedtune.config import did_you_mean
 from fedtune.data.tokenizer import TOKENIZER_FILES as TOKENIZER_FILES
 from fedtune.data.tokenizer import has_tokenizer
 from fedtune.errors import BadInput
+from fedtune.models.short_names import NAMES as NAMES
 from fedtune.paths import expanded
 
 PAPER_LEARNING_RATE = 2.0e-5
@@ -27,25 +27,6 @@ _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"  # where the weights are in several files: which
 _HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "README.md"]
 _HUB_FILES += TOKENIZER_FILES
-
-
-@dataclass(frozen=True)
-class ShortName:
-    """A model that fedtune knows by a name of its own."""
-
-    hub_id: str | None
-    description: str
-
-
-NAMES: Mapping[str, ShortName] = {
-    "mini-bert": ShortName(None, "4 layers, width 128, pretrained pooler; ships with fedtune"),
-    "mini-albert": ShortName(None, "one layer applied 4 times, width 128; ships with fedtune"),
-    "mini-distilbert": ShortName(None, "2 layers, distilled from mini-bert; ships with fedtune"),
-    "bert": ShortName("google-bert/bert-base-cased", "12 layers, 110 M parameters"),
-    # v1, which the paper's code used: v2's encoder has no dropout, unlike the other two models'.
-    "albert": ShortName("albert/albert-base-v1", "12 layers sharing 11 M parameters"),
-    "distilbert": ShortName("distilbert/distilbert-base-cased", "6 layers, 65 M parameters"),
-}
 
 
 @dataclass(frozen=True)
@@ -64,6 +45,21 @@ def find_model(name: str) -> ModelSource:
     then the hub. Raises BadInput where there is nothing usable.
     """
     directory = _local_directory(name) or _from_hub(name)
+    _check_directory(name, directory)
+    return ModelSource(name, directory, card_learning_rate(directory))
+
+
+def find_here(name: str) -> ModelSource | None:
+    """Like :func:`find_model` without a network: None for a model that would be downloaded.
+
+    Whether the hub has it is not looked up.
+    """
+    directory = _local_directory(name)
+    if directory is None:
+        _check_name(name)
+        directory = _cached(_hub_id(name))
+        if directory is None:
+            return None
     _check_directory(name, directory)
     return ModelSource(name, directory, card_learning_rate(directory))
 
@@ -136,9 +132,8 @@ def _weight_files(directory: Path) -> set[str]:
         return {_WEIGHTS}  # which is not there: an index that is damaged leads to no weights
 
 
-@cache  # a launch looks each model up once for every configuration
-def _from_hub(name: str) -> Path:
-    hub_id = _hub_id(name)
+def _check_name(name: str) -> None:
+    """Raise BadInput for what is neither a short name nor could be a hub id."""
     if name not in NAMES and ("/" not in name or name.startswith((".", "/", "~"))):
         hint = did_you_mean(name, NAMES)
         raise BadInput.of(
@@ -147,6 +142,12 @@ def _from_hub(name: str) -> Path:
             f"no such model{hint}; allowed is one of {', '.join(NAMES)}, "
             "a directory, or a hub id such as google-bert/bert-base-cased",
         )
+
+
+@cache  # a launch looks each model up once for every configuration
+def _from_hub(name: str) -> Path:
+    _check_name(name)
+    hub_id = _hub_id(name)
     cached = _cached(hub_id)
     if cached is not None:
         return cached

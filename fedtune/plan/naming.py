@@ -4,37 +4,72 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fedtune.config import UNHASHED
-from fedtune.paths import expanded
+from fedtune.config import FIELDS, UNHASHED, TrialConfig
+from fedtune.paths import exists, expanded
 
-#: The most letters of a sweep's name that fedtune makes, and the hex digits that end one of which
-#: something was left out.
-_NAME_LENGTH, _NAME_DIGITS = 80, 8
+#: The most letters of a name that fedtune makes, and the hex digits that end one in which something
+#: does not show. Two sweeps of one name are taken for one comparison, so four digits are too few.
+_LENGTH, _DIGITS = 40, 6
+
+_PLURALS = {"model": "models", "dataset": "datasets"}
 
 
-def name_from(axes: Mapping[str, Iterable[Any]], values: Mapping[str, Any]) -> str:
-    """A sweep's name from what it compares, for example ``mini-bert-bbc-news``.
+def name_from(settings: Mapping[str, Sequence[Any]]) -> str:
+    """A sweep's name from the values of its settings, for example ``mini-bert-bbc-news``.
 
     Settings that make other trials of the same model and data are part of it, so that two rates do
     not end up as one comparison; numbers of clients and seeds are not, so that more can be added.
-    Where a part of that does not show, such as the folder that a model lies in, a name ends with
-    digits that stand for the whole.
+    Several models are ``2models``, a folder is its last part, and a name has at most 40 letters;
+    where something does not show, the name ends with digits that stand for the whole. The order in
+    which settings and their values are given does not matter.
     """
-    compared = [axes[field] for field in ("model", "dataset") if field in axes]
-    settings = [f"{field}-{value}" for field, value in values.items() if field not in UNHASHED]
-    shown = "-".join(["+".join(map(_last_part, of)) for of in compared] + settings)
-    meant = "-".join(["+".join(map(_whole_path, of)) for of in compared] + settings)
-    name = re.sub(r"[^A-Za-z0-9._+-]", "-", shown).lstrip("-_.+").rstrip("-") or "run"
-    if name == meant and len(name) <= _NAME_LENGTH:
+    compared = {field: settings[field] for field in _PLURALS if field in settings}
+    others = {f: settings[f] for f in FIELDS if f in settings and _is_told(f, settings[f])}
+    what = "-".join(
+        [last_part(values[0]) for values in compared.values() if len(values) == 1]
+        + [f"{len(values)}{_PLURALS[f]}" for f, values in compared.items() if len(values) > 1]
+    )
+    told = [f if len(values) > 1 else f"{f}-{_text(values[0])}" for f, values in others.items()]
+    whole = {f: _each(_whole_path, values) for f, values in compared.items()}
+    whole |= {f: _each(_text, values) for f, values in others.items()}
+
+    name = plain("-".join([what, *told]))
+    meant = "-".join([text if f in compared else f"{f}-{text}" for f, text in whole.items()])
+    if name == meant and len(name) <= _LENGTH:
         return name
-    digits = hashlib.sha256(meant.encode()).hexdigest()[:_NAME_DIGITS]
-    return f"{name[: _NAME_LENGTH - _NAME_DIGITS - 1]}-{digits}"
+    digits = hashlib.sha256(repr(whole).encode()).hexdigest()[:_DIGITS]
+    count = [f"{len(others)}settings"] if len(others) > 1 else []
+    for parts in ([what, *told], [what, *others], [what, *count]):
+        name = f"{plain('-'.join(parts))}-{digits}"
+        if len(name) <= _LENGTH:
+            return name
+    return f"{plain(what)[: _LENGTH - _DIGITS - 1]}-{digits}"
 
 
-def _last_part(value: object) -> str:
+def _is_told(field: str, values: Sequence[Any]) -> bool:
+    """Do these values of a setting make other trials, of what is compared under one name?"""
+    if field in ("model", "dataset", "clients", "seed") or field in UNHASHED:
+        return False
+    return list(values) != [TrialConfig.model_fields[field].default]
+
+
+def _each(text: Callable[[Any], str], values: Sequence[Any]) -> str:
+    return ",".join(sorted(map(text, values)))
+
+
+def plain(text: str) -> str:
+    """``text`` in the letters that a name may have."""
+    return re.sub(r"[^A-Za-z0-9._+-]", "-", text).lstrip("-_.+").rstrip("-") or "run"
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def last_part(value: object) -> str:
     """How a model or a data set is called: a path by its last part."""
     text = str(value)
     return expanded(text).resolve().name if _is_path(text) else text.rpartition("/")[2]
@@ -47,4 +82,4 @@ def _whole_path(value: object) -> str:
 
 
 def _is_path(text: str) -> bool:
-    return ("/" in text or text.startswith((".", "~"))) and expanded(text).is_dir()
+    return ("/" in text or text.startswith((".", "~"))) and exists(text)

@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
-from fedtune.config import FIELDS, TrialConfig, did_you_mean, settings_without_effect
+from fedtune.config import TrialConfig, did_you_mean, settings_without_effect
 from fedtune.cost.trial_cost import work
 from fedtune.data.lookup import resolve
 from fedtune.errors import BadInput, Fault
 from fedtune.models.zoo import PAPER_LEARNING_RATE, card_learning_rate, find_model
-from fedtune.plan.sweepfile import SweepSpec, name_of
+from fedtune.plan.sweepfile import SweepSpec, check_told_apart, name_of
 from fedtune.tracking import names
 from fedtune.trial.folder import TrialFolder, write_atomically
 from fedtune.trial.identity import ENGINE, Trial
@@ -120,9 +120,15 @@ def make_plan(
         folders = (TrialFolder(store, trial.trial_id) for trial in trials)
         pairs = zip(trials, folders, strict=True)
         trials = [as_begun(trial, folder, elsewhere=elsewhere) for trial, folder in pairs]
-    unique = _tell_apart(trials)
+    # Two names may be of one model, and `auto` may become what was asked for elsewhere.
+    check_told_apart((trial.trial_id, trial.config) for trial in trials)
+    unique: dict[str, Trial] = {}
+    for trial in trials:
+        unique.setdefault(trial.trial_id, trial)
     axes = tuple(name for name, values in spec.axes.items() if len(values) > 1)
-    return Plan(spec.name, axes, tuple(sorted(unique, key=_place)), spec.grows, spec.source)
+    return Plan(
+        spec.name, axes, tuple(sorted(unique.values(), key=_place)), spec.grows, spec.source
+    )
 
 
 def _place(trial: Trial) -> tuple[float, ...]:
@@ -134,29 +140,6 @@ def _place(trial: Trial) -> tuple[float, ...]:
     """
     config = trial.config
     return config.seed, config.clients > 1, -work(trial), -config.clients
-
-
-def _tell_apart(trials: Sequence[Trial]) -> list[Trial]:
-    """Each trial once. Raises BadInput where two differ only in what is no part of a trial.
-
-    A baseline serves siblings with different caps and targets; only its own length must be one.
-    """
-    known: dict[str, Trial] = {}
-    faults: dict[str, Fault] = {}
-    for trial in trials:
-        other = known.setdefault(trial.trial_id, trial)
-        fields = ("budget_rounds", "eval_every", "stop_on") if trial.config.clients == 1 else FIELDS
-        for name in fields:
-            mine, theirs = getattr(trial.config, name), getattr(other.config, name)
-            if mine != theirs and name not in ("model", "dataset"):
-                message = (
-                    f"and {theirs!r} stand for one and the same trial, since {name} is how long "
-                    "or how it is looked at; use a sweep for each"
-                )
-                faults[name] = Fault(name, mine, message)
-    if faults:
-        raise BadInput(faults.values())
-    return list(known.values())
 
 
 def _check_names(configs: Sequence[TrialConfig]) -> None:

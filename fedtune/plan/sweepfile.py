@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 import fedtune
-from fedtune.config import FIELDS, TrialConfig, check_value, did_you_mean, find_faults
+from fedtune.config import FIELDS, UNHASHED, TrialConfig, check_value, did_you_mean, find_faults
 from fedtune.errors import BadInput, Fault, first_line
-from fedtune.paths import expanded
+from fedtune.paths import exists, expanded
 from fedtune.provenance import committed_at
 
 _KEYS = ("name", "axes", "set", "overrides")
@@ -34,39 +34,34 @@ class Override:
 class SweepSpec:
     """A grid: every combination of ``axes``, with ``set`` and ``overrides`` applied.
 
-    Defaults < ``set`` < ``overrides`` < ``command_line``. ``source`` names the sweep file, its
-    content (SHA-256) and when that was committed; with a command line's settings in it, the name
-    alone is told.
+    Defaults < ``set`` and ``axes`` < ``overrides`` < those axes that the command line gave
+    (``command_line`` names them). ``source`` names the sweep file, its content (SHA-256) and when
+    that was committed; with a command line's settings in it, the name alone is told.
     """
 
     name: str
     axes: Mapping[str, Sequence[Any]]
     set: Mapping[str, Any] = field(default_factory=dict)
     overrides: Sequence[Override] = ()
-    command_line: Mapping[str, Any] = field(default_factory=dict)
-    command_axes: frozenset[str] = frozenset()
+    command_line: frozenset[str] = frozenset()
     grows: bool = False  # later launches under this name add to it
     source: Mapping[str, str] = field(default_factory=dict)
 
-    def with_command_line(
-        self, values: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]
-    ) -> SweepSpec:
-        """The same grid with settings from the command line, which beat everything in the file."""
-        kept = {name: axis for name, axis in self.axes.items() if name not in values}
-        changed = ", ".join(f"{name}={value}" for name, value in {**values, **axes}.items())
+    def with_command_line(self, asked: Mapping[str, Sequence[Any]]) -> SweepSpec:
+        """The same grid with axes from the command line, which beat everything in the file."""
         source = dict(self.source)
-        if source and changed:
+        if source and asked:
+            changed = ", ".join(
+                f"{name}={','.join(map(str, values))}" for name, values in asked.items()
+            )
             source = {"sweep_file": f"{source['sweep_file']} with {changed}"}
-        return replace(
-            self,
-            source=source,
-            axes={**kept, **axes},
-            command_line=dict(values),
-            command_axes=frozenset(axes),
-        )
+        axes = {**self.axes, **asked}
+        return replace(self, source=source, axes=axes, command_line=frozenset(asked))
 
     def configs(self) -> list[TrialConfig]:
-        """Every trial of the grid once, in the order of the axes. Raises BadInput."""
+        """Every trial of the grid once, in the order of the axes. Raises BadInput with every fault,
+        each once.
+        """
         configs: dict[TrialConfig, None] = {}
         faults: dict[str, Fault] = {}
         for values, _ in self._evaluated():
@@ -76,6 +71,8 @@ class SweepSpec:
                 configs[TrialConfig(**values)] = None
         if faults:
             raise BadInput(faults.values())
+        hashed = [name for name in FIELDS if name not in UNHASHED]
+        check_told_apart((tuple(getattr(c, name) for name in hashed), c) for c in configs)
         return list(configs)
 
     def unused_overrides(self) -> list[str]:
@@ -94,14 +91,44 @@ class SweepSpec:
         """
         for combination in itertools.product(*self.axes.values()):
             point = dict(zip(self.axes, combination, strict=True))
-            asked = {**self.command_line, **{name: point[name] for name in self.command_axes}}
-            values = {**self.set, **point, **asked}
+            asked = {name: point[name] for name in self.command_line}
+            values = {**self.set, **point}
             matched = []
             for position, override in enumerate(self.overrides):
                 if all(values.get(key) == wanted for key, wanted in override.when.items()):
                     values |= {**override.set, **asked}
                     matched.append(position)
             yield values, matched
+
+
+def check_told_apart(trials: Iterable[tuple[Hashable, TrialConfig]]) -> None:
+    """Raise BadInput where two trials of one identity differ in what is no part of it.
+
+    A baseline serves siblings with different caps and targets; only its own length must be one.
+    """
+    first: dict[Hashable, TrialConfig] = {}
+    asked: dict[str, dict[Any, None]] = {}
+    for identity, config in trials:
+        other = first.setdefault(identity, config)
+        length = ("budget_rounds", "eval_every", "stop_on")
+        for name in length if config.clients == 1 else sorted(UNHASHED):
+            mine, theirs = getattr(config, name), getattr(other, name)
+            if mine != theirs:
+                asked.setdefault(name, {theirs: None})[mine] = None
+    if asked:
+        raise BadInput(
+            Fault(name, list(values), _one_trial(name)) for name, values in asked.items()
+        )
+
+
+def _one_trial(field: str) -> str:
+    machine = field in ("device", "threads")
+    what = "what a trial runs on" if machine else "how long a trial runs or how it is looked at"
+    own = "a --store" if machine else "a --name"
+    return (
+        f"these stand for one and the same trial, since {field} is {what}, not which one it is; "
+        f"keep one, or launch once for each, with {own} of its own"
+    )
 
 
 def check_name(name: object, where: str = "name") -> str:
@@ -119,12 +146,18 @@ def experiments() -> list[Path]:
 
 
 def find_sweep_file(asked: str) -> Path:
-    """The file of that path, or the one of that name that comes with fedtune."""
+    """The file of that path, or the one of that name that comes with fedtune.
+
+    ``experiments/NAME.yaml``, its path in a clone, is a name too, so that it can be written
+    anywhere.
+    """
     path, known = expanded(asked), {file.stem: file for file in experiments()}
-    if path.is_file():
+    if exists(asked) and path.is_file():
         return path
     if asked in known:
         return known[asked]
+    if path == Path("experiments", f"{path.stem}.yaml") and path.stem in known:
+        return known[path.stem]
     hint = did_you_mean(path.stem, known)
     message = f"no such file{hint}; allowed is a sweep file or one of {', '.join(known)}"
     raise BadInput.of("config", asked, message)
@@ -132,10 +165,13 @@ def find_sweep_file(asked: str) -> Path:
 
 def name_of(sweep: str) -> str:
     """The name of the sweep that a command is asked for: that of the sweep file, or it is one."""
-    path = expanded(sweep)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
-        return read_sweep_file(path).name
-    return sweep
+    if expanded(sweep).suffix not in (".yaml", ".yml"):
+        return sweep
+    try:
+        path = find_sweep_file(sweep)
+    except BadInput:
+        return sweep
+    return read_sweep_file(path).name
 
 
 def read_sweep_file(path: Path) -> SweepSpec:

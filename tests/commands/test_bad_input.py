@@ -114,6 +114,45 @@ CASES = [
     run_case(
         "several that are wrong in a list", ["clients='0'"], ["clients='2.5'"], clients="0,4,2.5"
     ),
+    run_case(
+        "a value that is wrong twice in a list",
+        ["learning_rate='0'", "above 0"],
+        ["learning_rate='x'", "above 0"],
+        learning_rate="0,0.1,x,0",
+    ),
+    run_case(
+        "lists with faults of settings, combinations and the name",
+        ["local_epochs='0'"],
+        ["batch_size='b'"],
+        ["max_rounds=2", "at least budget_rounds, which is 5"],
+        ["max_rounds=3", "at least budget_rounds, which is 5"],
+        ["name='a/b'"],
+        ["tracking_uri='foo://bar'"],
+        local_epochs="1,0",
+        batch_size="8,b",
+        budget_rounds=5,
+        max_rounds="2,3,9",
+        name="a/b",
+        tracking_uri="foo://bar",
+    ),
+    run_case("two values for one setting", ["seed='2'", "'1' is given"], seed=1, set="seed=2"),
+    Case(
+        "one key of --set twice",
+        [*toy_run("{bert}"), "--set", "seed=1", "--set", "seed=2"],
+        [["seed='2'", "'1' is given for it too; keep one"]],
+    ),
+    *(
+        Case(f"a blank {name}", [*toy_run("{bert}"), f"--{name}", " "], [[f"{field}=' '", "blank"]])
+        for name, field in (
+            *(("store", "store"), ("name", "name"), ("address", "address")),
+            ("tracking-uri", "tracking_uri"),
+        )
+    ),
+    Case(
+        "a cluster without Ray",
+        [*toy_run("{bert}"), "--address", "auto", "--no-ray"],
+        [["address='auto'", "--no-ray", "keep one"]],
+    ),
     run_case("no clients", ["clients='0'", "integer of at least 1"], clients=0),
     run_case("negative seed", ["seed='-1'", "at least 0"], seed=-1),
     run_case("unknown choice", ["client_optimizer='lion'", "'adamw'"], client_optimizer="lion"),

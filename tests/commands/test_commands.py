@@ -19,27 +19,43 @@ from support import (
     trial_configs,
 )
 
-from fedtune.config import FIELDS
-
 HEAVY = (
     *("torch", "ray", "mlflow", "transformers", "datasets", "optuna", "numpy", "rich"),
     *("matplotlib", "jinja2"),
 )
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("args", "tab", "said"),
+    [
+        ("--help", "", "  doctor "),
+        ("run --help", "", "--local-epochs"),
+        ("", "fedtune run --model m", "plain,mini-bert"),
+        ("", "fedtune run --dataset b", "plain,bbc-news"),
+        ("", "fedtune sweep s", "plain,smoke"),
+        ("", "fedtune status s", "file,s"),
+    ],
+)
+def test_help_and_completion_import_nothing_heavy(args: str, tab: str, said: str) -> None:
     script = (
         "import sys, fedtune.commands.main\n"
-        "sys.argv = ['fedtune', '--help']\n"
+        f"sys.argv = ['fedtune', *{args.split()}]\n"
         "try:\n    fedtune.commands.main.main()\n"
         f"finally:\n    print([name for name in {HEAVY} if name in sys.modules])\n"
     )
+    asked = {"_FEDTUNE_COMPLETE": "bash_complete", "COMP_WORDS": tab}
+    asked |= {"COMP_CWORD": str(len(tab.split()) - 1)}
 
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **(asked if tab else {})},
+        capture_output=True,
+        text=True,
+    )
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
-    assert "  doctor " in done.stdout
+    assert said in done.stdout
 
 
 def test_a_launch_waits_for_neither_ray_nor_mlflow_to_be_imported() -> None:
@@ -48,27 +64,6 @@ def test_a_launch_waits_for_neither_ray_nor_mlflow_to_be_imported() -> None:
     script = f"import sys, fedtune.run.session; print({{*{late}}} & {{*sys.modules}} or 'none')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == "none", done.stderr
-
-
-def test_every_field_is_an_option_of_run_and_of_sweep() -> None:
-    for name in ("run", "sweep"):
-        text = call(name, "--help", folder=Path()).out
-        for field in FIELDS:
-            assert f"--{field.replace('_', '-')}" in text
-            assert f"--{field}" in text
-
-
-def test_help_names_what_an_option_takes() -> None:
-    text = call("run", "--help", folder=Path()).out
-    for option, takes in (
-        ("drop_last", "true|false"),
-        ("text_column", "TEXT"),
-        ("shuffle", "every_epoch|once"),
-        ("device", "auto|cpu|cuda|cuda:N"),
-        ("learning_rate", "NUMBER"),
-        ("budget_rounds", "NUMBER"),
-    ):
-        assert f"--{option} {takes}" in text
 
 
 def test_the_name_of_a_shipped_sweep_file_is_enough(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import call, options
+import yaml
+from support import LEARNS, call, new_database, options
 
+from fedtune.config import FIELDS, UNHASHED, choices, comma_is_value
 from fedtune.plan.sweepfile import check_name
 
 
@@ -40,6 +43,8 @@ def planned(launch_of: Callable[..., Any]) -> object:
         ["--learning-rate", "0.5"],
         ["--learning_rate", "0.5"],
         ["--learning_rate=0.5"],
+        ["--learning-rate", "0.5", "--no_ray", "--tracking_uri", "sqlite:///x.db"],
+        ["--learning-rate", "0.5", "--set", "learning_rate=0.5"],
         ["--set", "learning_rate=0.5"],
         ["--set", "learning-rate = 0.5"],
         ["--set", "", "--set", "learning_rate=5e-1"],
@@ -58,6 +63,91 @@ def test_comma_lists_make_a_grid(planned) -> None:  # type: ignore[no-untyped-de
     places = {(c["model"], c["clients"], c["seed"]) for c in configs}
     assert places == {(m, k, s) for m in "ab" for k in (1, 8) for s in (0, 3)}
     assert len(configs) == 8
+
+
+@pytest.mark.parametrize("how", ["options", "--set", "both", "a sweep file"])
+def test_every_setting_takes_a_comma_list(planned, tmp_path: Path, how: str) -> None:  # type: ignore[no-untyped-def]
+    base = ["run", "--model", "m", "--dataset", "toy", "--clients", "2"]
+    rates, epochs = ["--learning-rate", "0.01,0.05"], ["--local-epochs", "1,2"]
+    given = {
+        "options": [*base, *rates, *epochs],
+        "--set": [*base, "--set", "learning-rate=0.01,0.05", "--set", "local_epochs=1, 2"],
+        "both": [*base, *rates, "--set", "local_epochs=1,2,1"],
+        "a sweep file": ["sweep", "grid.yaml", *rates, *epochs],
+    }[how]
+    (tmp_path / "grid.yaml").write_text(
+        "axes: {model: [m], dataset: [toy], clients: [2], learning_rate: [0.5, 0.7]}\n"
+        "set: {local_epochs: 7}\n"
+        "overrides: [{when: {clients: 2}, set: {local_epochs: 9}}]\n"
+    )
+    found = [(c["learning_rate"], c["local_epochs"]) for c in planned(*given)]
+    assert sorted(found) == [(0.01, 1), (0.01, 2), (0.05, 1), (0.05, 2)]
+
+
+#: Two values of every field that may differ between two trials of one comparison.
+TWO: dict[str, tuple[str, str]] = {
+    field: words[:2] if len(words := choices(field)) > 1 else ("7", "9") for field in FIELDS
+} | {
+    **dict.fromkeys(("balance_classes", "drop_last", "attention_mask"), ("true", "false")),
+    **dict.fromkeys(("learning_rate", "momentum", "weight_decay"), ("0.1", "0.2")),
+}
+
+
+@pytest.mark.parametrize("field", [f for f in FIELDS if f not in UNHASHED and len(choices(f)) != 1])
+def test_a_comma_list_of_any_setting_is_an_axis(planned, field: str) -> None:  # type: ignore[no-untyped-def]
+    base = {"model": "m", "dataset": "toy", "clients": 2} | {field: ",".join(TWO[field])}
+    found = [str(config[field]).lower() for config in planned("run", *options(**base))]
+    whole = comma_is_value(field)
+    assert found == ([base[field]] if whole else list(TWO[field]))
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("budget_rounds", "2,4"),
+        ("max_rounds", "20,30"),
+        ("target_fraction", "0.8,0.9"),
+        ("stop", "target,budget-then-target"),
+        ("eval_every", "1,2"),
+        ("device", "auto,cpu"),
+        ("threads", "auto,1"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "sweep"])
+def test_what_makes_no_other_trial_is_no_axis(
+    command: str, field: str, values: str, tmp_path: Path
+) -> None:
+    (tmp_path / "grid.yaml").write_text("axes: {model: [m], dataset: [d], clients: [2, 4]}\n")
+    what = options(model="m", dataset="d", clients="2,4") if command == "run" else ["grid.yaml"]
+
+    done = call(command, *what, *options(**{field: values}), folder=tmp_path)
+
+    assert (done.code, done.out) == (2, ""), done.everything
+    (line,) = done.err.splitlines()
+    assert line.startswith(f"fedtune: {field}=[")
+    assert "one and the same trial" in line
+    assert "of its own" in line
+
+
+def test_a_path_with_commas_is_one_value_where_it_exists(planned, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for name in ("a,b", "news, old", "c"):
+        (tmp_path / name).mkdir()
+    base = ["run", "--model", "m", "--clients", "2"]
+    for given, meant in (
+        ("a,b", ["a,b"]),
+        ("a,c", ["a", "c"]),
+        ("c,a,b,news, old,d", ["c", "a,b", "news, old", "d"]),
+        (f"{tmp_path}/a,b,c", [f"{tmp_path}/a,b", "c"]),
+        ("a" * 300 + ",b", ["a" * 300, "b"]),
+    ):
+        for how in (["--dataset", given], ["--set", f"dataset={given}"]):
+            assert [config["dataset"] for config in planned(*base, *how)] == meant
+
+
+def test_a_field_in_whose_values_commas_may_stand_takes_them_as_they_are(planned) -> None:  # type: ignore[no-untyped-def]
+    base = ["run", "--model", "m", "--dataset", "toy", "--clients", "2"]
+    (config,) = planned(*base, "--text-column", "premise,hypothesis")
+    assert config["text_column"] == "premise,hypothesis"
 
 
 def test_words_and_truth_values_are_read_as_such(planned) -> None:  # type: ignore[no-untyped-def]
@@ -89,21 +179,60 @@ def named(launch_of: Callable[..., Any]) -> Callable[..., str]:
 
 def test_a_name_says_what_is_compared(named: Callable[..., str]) -> None:
     assert named("mini-bert", "bbc-news") == "mini-bert-bbc-news"
-    assert named("mini-bert,mini-albert") == "mini-bert+mini-albert-toy"
     assert named("m", clients="2,4", seed="0,1", budget_rounds=3, threads=1) == "m-toy"
     assert named("m", learning_rate=0.05, momentum=0.9) == "m-toy-learning_rate-0.05-momentum-0.9"
+    assert named("m", learning_rate="auto", local_epochs=2) == "m-toy", "these are the defaults"
 
 
-def test_sweeps_that_differ_have_names_that_differ_however_long(
-    named: Callable[..., str],
+@pytest.mark.parametrize(
+    ("settings", "start"),
+    [
+        ({"model": "mini-bert,mini-albert"}, "toy-2models-"),
+        ({"model": "m", "dataset": "toy,imdb"}, "m-2datasets-"),
+        ({"model": "a,b,c", "dataset": "toy,imdb"}, "3models-2datasets-"),
+        ({"model": "m", "learning_rate": "0.05,0.1"}, "m-toy-learning_rate-"),
+        (
+            {"model": "mini-bert", "dataset": "bbc-news", "learning_rate": "0.05,0.1"},
+            "mini-bert-bbc-news-learning_rate-",
+        ),
+        (
+            {"model": "mini-bert", "dataset": "bbc-news", "learning_rate": 0.05, "momentum": 0.9},
+            "mini-bert-bbc-news-2settings-",
+        ),
+        ({"model": "a" * 60}, "a" * 33 + "-"),
+        ({"model": "google-bert/bert-base-cased"}, "bert-base-cased-toy-"),
+    ],
+)
+def test_what_a_name_does_not_show_is_told_by_its_digits(
+    named: Callable[..., str], settings: dict[str, Any], start: str
 ) -> None:
+    name = named(**settings)
+    assert re.fullmatch(re.escape(start) + "[0-9a-f]{6}", name)
+    assert len(name) <= 40
+    assert named(**settings, clients="2,16", seed="3,4", max_rounds=50) == name
+
+
+def test_sweeps_that_differ_have_names_that_differ(named: Callable[..., str]) -> None:
     models = "mini-bert,mini-albert,mini-distilbert,bert,albert,distilbert"
-    names = {named(models, "imdb,yelp", learning_rate=rate) for rate in (0.05, 0.025)}
-    assert len(names) == 2
-    assert {len(name) for name in names} == {80}
-    (start,) = {name[:-8] for name in names}
-    assert f"{models.replace(',', '+')}-imdb+yelp-learning_rate-".startswith(start[:-1])
-    assert names == {named(models, "imdb,yelp", learning_rate=r) for r in ("0.050", "2.5e-2")}
+    given: list[dict[str, Any]] = [
+        *({"model": models, "dataset": "imdb,yelp", "learning_rate": r} for r in (0.05, 0.025)),
+        *({"model": "m", "learning_rate": r} for r in ("0.1,0.2", "0.1,0.3", "0.1", "0.1,0.2,0.3")),
+        *({"model": models, setting: "1,3"} for setting in ("local_epochs", "batch_size")),
+        *({"model": m, "dataset": d} for m, d in (("a,b", "toy"), ("a,c", "toy"), ("a,b", "imdb"))),
+        *({"model": "a" * 60 + end} for end in "xy"),
+    ]
+    names = [named(**settings) for settings in given]
+    assert len(set(names)) == len(given)
+    assert max(map(len, names)) <= 40
+
+
+def test_the_order_of_values_and_options_makes_no_other_name(named: Callable[..., str]) -> None:
+    assert named("a,b") == named("b, a,b")
+    rates = {named("m", learning_rate=rates) for rates in ("0.05,0.1", "1e-1,0.050", ".1,.05,.1")}
+    assert len(rates) == 1
+    assert named("m", local_epochs=1, set="momentum=0.5") == named(
+        "m", momentum=0.5, local_epochs=1
+    )
 
 
 def test_a_name_begins_with_a_letter_or_a_digit(named: Callable[..., str], tmp_path: Path) -> None:
@@ -121,9 +250,50 @@ def test_two_folders_of_one_name_are_two_sweeps(
 
     first, second = named("m", "one/texts"), named("m", "two/texts")
     assert first != second
-    assert {first[:-8], second[:-8]} == {"m-texts-"}
+    assert {first[:-6], second[:-6]} == {"m-texts-"}
     for same in ("./one/texts", "two/../one/texts/", tmp_path / "one" / "texts", "~/one/texts"):
         assert named("m", same) == first
     hub_ids = {named("google-bert/bert-base-cased"), named("someone/bert-base-cased")}
     assert len(hub_ids) == 2
-    assert {name[:-8] for name in hub_ids} == {"bert-base-cased-toy-"}
+
+
+def test_a_name_of_ones_own_is_taken_by_run_and_by_sweep(
+    launch_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "grid.yaml").write_text("axes: {model: [m], dataset: [toy], clients: [2]}\n")
+    for args in (["run", *options(model="m", dataset="toy", clients=2)], ["sweep", "grid.yaml"]):
+        assert launch_of(*args, "--name", "mine")[0].name == "mine"
+    assert launch_of("sweep", "grid.yaml")[0].name == "grid"
+
+
+def test_rates_are_compared_in_one_sweep_that_grows(bert: str, tmp_path: Path) -> None:
+    new_database(tmp_path)
+    short = {"local_epochs": 1, "budget_rounds": 1, "max_rounds": 1}
+    rates = {**LEARNS, **short, "learning_rate": "0.05,0.025"}
+    for clients in (1, 2):
+        given = {"model": bert, "dataset": "toy", "clients": clients, **rates}
+        done = call("run", *options(**given), "--no-ray", folder=tmp_path)
+        assert done.code == 0, done.everything
+
+    (plan,) = (tmp_path / "trials" / "sweeps").iterdir()
+    assert re.fullmatch(r"bert-toy-[\w.-]*[0-9a-f]{6}", plan.stem)
+    trials = yaml.safe_load(plan.read_text())["trials"]
+    asked = {(clients, rate) for clients in (1, 2) for rate in (0.05, 0.025)}
+    assert {(t["clients"], t["learning_rate"]) for t in trials} == asked
+    assert len(trials) == 4
+    assert "4 of 4 trials are complete" in call("status", folder=tmp_path).out
+
+
+def test_a_dry_run_says_which_options_it_does_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fedtune.run.session as session
+
+    monkeypatch.setattr(session, "dry_run", lambda *_: None)
+    what = ["run", *options(model="m", dataset="toy", clients=2), "--dry-run"]
+    done = call(*what, "--log-model", folder=tmp_path)
+    assert (done.code, done.out) == (0, "")
+    assert done.err == "warning: log_model has no effect: a dry run trains no model\n"
+    assert call(*what, folder=tmp_path).err == ""
+    wrong = call(*what, "--tracking-uri", "foo://bar", folder=tmp_path)
+    assert (wrong.code, wrong.out) == (2, ""), "where it would be tracked is looked at"

@@ -79,8 +79,23 @@ def test_the_longest_trials_start_first_among_the_federated(bert: str) -> None:
 
 
 def test_an_axis_that_makes_no_other_trial_is_refused(bert: str) -> None:
-    with pytest.raises(BadInput, match=r"^target_fraction=0\.9: .* one and the same trial"):
+    with pytest.raises(
+        BadInput, match=r"^target_fraction=\[0\.8, 0\.9\]: .* one and the same trial"
+    ):
         make_plan(spec_of(bert, {"clients": [2], "target_fraction": [0.8, 0.9]}))
+    with pytest.raises(BadInput, match=r"^threads=\['auto', 1\]: .*, with a --store of its own"):
+        make_plan(spec_of(bert, {"clients": [2], "threads": ["auto", 1]}))
+
+
+def test_one_model_under_two_names_is_one_trial(bert: str, tmp_path: Path) -> None:
+    (tmp_path / "again").symlink_to(bert)
+    both = [bert, str(tmp_path / "again")]
+    assert len(make_plan(spec_of(bert, {"clients": [2], "model": both})).trials) == 2
+
+    longer = Override({"model": both[1]}, {"max_rounds": 9})
+    spec = replace(spec_of(bert, {"clients": [2], "model": both}), overrides=[longer])
+    with pytest.raises(BadInput, match=r"^max_rounds=\[6, 9\]: .* one and the same trial"):
+        make_plan(spec)
 
 
 def test_caps_may_differ_by_clients_but_not_the_length_of_a_shared_baseline(bert: str) -> None:
@@ -90,7 +105,7 @@ def test_caps_may_differ_by_clients_but_not_the_length_of_a_shared_baseline(bert
     assert {t.config.clients: t.config.max_rounds for t in plan.trials}[4] == 9
 
     budget = Override({"clients": 4}, {"budget_rounds": 1})
-    with pytest.raises(BadInput, match=r"^budget_rounds=1"):
+    with pytest.raises(BadInput, match=r"^budget_rounds=\[3, 1\]"):
         make_plan(replace(spec_of(bert, axes), overrides=[budget]))
 
 

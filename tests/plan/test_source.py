@@ -55,7 +55,7 @@ def test_a_plan_tells_the_grid_and_its_file(committed: Path) -> None:
 
 
 def test_settings_that_are_not_the_files_are_not_as_old_as_the_file(committed: Path) -> None:
-    spec = read_sweep_file(committed).with_command_line({"learning_rate": 0.1}, {})
+    spec = read_sweep_file(committed).with_command_line({"learning_rate": [0.1]})
     tags = make_plan(spec).tags()
     assert tags[names.SWEEP_FILE] == "grid.yaml with learning_rate=0.1"
     # Not absent: MLflow would keep what an earlier launch of the file itself has left there.
@@ -83,7 +83,7 @@ def test_a_saved_plan_keeps_the_age_of_unchanged_settings_only(
     make_plan(moved).save(store)
     assert load_plan(store, "grid").source == first.source
     for rate in (0.1, 0.2):
-        spec = read_sweep_file(committed).with_command_line({"learning_rate": rate}, {})
+        spec = read_sweep_file(committed).with_command_line({"learning_rate": [rate]})
         make_plan(spec).save(store)
         assert load_plan(store, "grid").source == {
             "sweep_file": f"grid.yaml with learning_rate={rate}"

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from fedtune.errors import BadInput
-from fedtune.plan.sweepfile import Override, SweepSpec, check_name, name_of, read_sweep_file
+from fedtune.plan.sweepfile import (
+    Override,
+    SweepSpec,
+    check_name,
+    experiments,
+    find_sweep_file,
+    name_of,
+    read_sweep_file,
+)
 
 FILE = """\
 # Does the order of precedence hold?
@@ -65,7 +73,7 @@ def test_an_override_holds_where_all_its_values_match(spec: SweepSpec) -> None:
 
 
 def test_the_command_line_beats_set_overrides_and_axes(spec: SweepSpec) -> None:
-    changed = spec.with_command_line({"budget_rounds": 8}, {"clients": [2], "seed": [5, 6]})
+    changed = spec.with_command_line({"budget_rounds": [8], "clients": [2], "seed": [5, 6]})
 
     assert set(settings(changed, "budget_rounds").values()) == {8}
     assert {c.clients for c in changed.configs()} == {2}
@@ -76,15 +84,14 @@ def test_a_single_value_on_the_command_line_replaces_an_axis(tmp_path: Path) -> 
     path = tmp_path / "rates.yaml"
     path.write_text("axes: {model: [m], dataset: [d], clients: [2], batch_size: [8, 16]}\n")
 
-    changed = read_sweep_file(path).with_command_line({"batch_size": 4}, {})
+    changed = read_sweep_file(path).with_command_line({"batch_size": [4]})
 
     assert [c.batch_size for c in changed.configs()] == [4]
-    assert "batch_size" not in changed.axes
 
 
 def test_an_override_that_matches_nothing_is_told(spec: SweepSpec) -> None:
     assert spec.unused_overrides() == []
-    only_imdb = spec.with_command_line({}, {"dataset": ["imdb"]})
+    only_imdb = spec.with_command_line({"dataset": ["imdb"]})
 
     told = only_imdb.unused_overrides()
 
@@ -116,19 +123,42 @@ def test_an_override_sees_the_command_line_rather_than_what_that_beats() -> None
     third = Override(when={"seed": 4}, set={"max_rounds": 30})
     spec = overridden(first, second, third)
 
-    for changed in (
-        spec.with_command_line({"seed": 4}, {}),
-        spec.with_command_line({}, {"seed": [4]}),
-    ):
-        (config,) = changed.configs()
-        assert (config.seed, config.budget_rounds, config.max_rounds) == (4, "auto", 30)
-        (told,) = changed.unused_overrides()
-        assert "{'seed': 9} matches no trial" in told
+    changed = spec.with_command_line({"seed": [4]})
+
+    (config,) = changed.configs()
+    assert (config.seed, config.budget_rounds, config.max_rounds) == (4, "auto", 30)
+    (told,) = changed.unused_overrides()
+    assert "{'seed': 9} matches no trial" in told
+
+
+def test_a_comma_list_beats_what_the_file_sets_and_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "rates.yaml"
+    path.write_text(
+        "axes: {model: [m], dataset: [d], clients: [2, 4]}\n"
+        "set: {learning_rate: 0.5}\n"
+        "overrides: [{when: {clients: 4}, set: {learning_rate: 0.7}}]\n"
+    )
+
+    changed = read_sweep_file(path).with_command_line({"learning_rate": [0.1, 0.2]})
+
+    rates = [(c.clients, c.learning_rate) for c in changed.configs()]
+    assert rates == [(2, 0.1), (2, 0.2), (4, 0.1), (4, 0.2)]
+    assert changed.source == {"sweep_file": "rates.yaml with learning_rate=0.1,0.2"}
+
+
+def test_lengths_that_differ_by_an_override_of_another_setting_are_two_trials() -> None:
+    longer = Override(when={"max_rounds": 40}, set={"batch_size": 8})
+    axes = {"model": ["m"], "dataset": ["d"], "clients": [2], "max_rounds": [20, 40]}
+    configs = SweepSpec("s", axes, {"budget_rounds": 5}, [longer]).configs()
+    assert [(c.max_rounds, c.batch_size) for c in configs] == [(20, 32), (40, 8)]
+
+    with pytest.raises(BadInput, match=r"^max_rounds=\[20, 40\]: .* one and the same trial"):
+        SweepSpec("s", axes, {"budget_rounds": 5}).configs()
 
 
 def test_faults_of_many_trials_are_told_once(spec: SweepSpec) -> None:
     with pytest.raises(BadInput) as bad:
-        spec.with_command_line({"max_rounds": 1}, {}).configs()
+        spec.with_command_line({"max_rounds": [1]}).configs()
 
     assert len(bad.value.faults) == len(set(map(str, bad.value.faults))) == 2  # budgets 5 and 7
 
@@ -142,6 +172,27 @@ def test_a_sweep_is_asked_for_by_name_or_by_file(
     assert name_of(str(tmp_path / "grid.yaml")) == name_of("~/grid.yaml") == "study"
     assert name_of("study") == "study"
     assert name_of("gone.yaml") == "gone.yaml"
+
+
+@pytest.mark.parametrize("asked", ["smoke", "experiments/smoke.yaml", "./experiments/smoke.yaml"])
+def test_a_shipped_sweep_file_is_found_by_its_path_in_a_clone_from_anywhere(
+    asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_sweep_file(asked) in experiments()
+    assert name_of(asked) == "smoke"
+
+    (tmp_path / "experiments").mkdir()
+    own = tmp_path / "experiments" / "smoke.yaml"
+    own.write_text("name: mine\n")
+    assert name_of("experiments/smoke.yaml") == "mine", "what is there comes first"
+    assert find_sweep_file("experiments/smoke.yaml").samefile(own)
+
+
+@pytest.mark.parametrize("asked", ["other/smoke.yaml", "/experiments/smoke.yaml", "x" * 300])
+def test_another_path_that_is_not_there_is_not_taken_for_a_shipped_file(asked: str) -> None:
+    with pytest.raises(BadInput, match="no such file"):
+        find_sweep_file(asked)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../up", ".hidden", "a/b", "x" * 101, "it's", 7, None])
