@@ -16,7 +16,7 @@ from fedtune import __version__
 def git_commit() -> str:
     """The commit of the clone that fedtune runs from, or its version where it runs from a wheel."""
     here = Path(__file__)
-    # An environment inside somebody's clone is not part of it: only tracked files count.
+    # An environment inside a clone is not part of it: only tracked files count.
     tracked = _git(here.parent, "ls-files", "--error-unmatch", here.name)
     return (tracked and _git(here.parent, "rev-parse", "HEAD")) or f"none (version {__version__})"
 

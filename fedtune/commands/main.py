@@ -1,4 +1,4 @@
-"""The front door: read a command, call one function, print.
+"""The command line: read a command, call one function, print.
 
 Heavy imports are inside the commands, so that ``fedtune --help`` answers at once.
 """

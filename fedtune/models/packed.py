@@ -159,7 +159,7 @@ class PackedEncoder:
             summed = summed + (types[0] if token_types is None else embedding(token_types, types))
         hidden = self._drop(tables.LayerNorm(summed), tables.dropout.p)
         if self.dtype != torch.float32:
-            # Rows that are nobody's token: nothing reads them, and their gradient is 0.
+            # Rows without a token: nothing reads them, and their gradient is 0.
             hidden = pad(hidden, (0, 0, 0, round_up(packing.num_tokens) - packing.num_tokens))
         if self.encoder.config.model_type == "albert":
             mapping = self.encoder.encoder.embedding_hidden_mapping_in

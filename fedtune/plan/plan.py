@@ -186,7 +186,7 @@ def load_plan(store: Path, name: str | None) -> Plan:
 def read_plan(path: Path) -> Plan:
     """The plan of a file. Raises BadInput where its trials are of another engine.
 
-    To this one they would be trials that nobody has begun.
+    To this engine they would be trials without rounds.
     """
     values: dict[str, Any] = yaml.safe_load(path.read_text())
     trials = tuple(Trial.from_dict(entry) for entry in values["trials"])

@@ -86,11 +86,11 @@ def ray_cluster(address: str | None, here: Machine | None) -> Iterator[Machine |
     """A local Ray of its own on the machine ``here``, or the cluster at ``address``; BadInput where
     there is none.
 
-    Gives this machine where Ray is its own, and None where it is somebody's: what GPUs that has,
-    and who else uses it, is not known.
+    Gives this machine where the launch starts Ray itself. Gives None for a Ray that was there
+    before: which GPUs that has, and what else runs on it, is not known.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    if ray.is_initialized():  # somebody's notebook; it is theirs to end
+    if ray.is_initialized():  # by the caller, who also shuts it down
         yield None
         return
     settings: dict[str, Any] = {}

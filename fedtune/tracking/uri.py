@@ -17,7 +17,7 @@ _SCHEMES = {"sqlite", "postgresql", "mysql", "mssql", "http", "https", "databric
 
 
 def _plugged_in(scheme: str) -> bool:
-    """Has somebody installed a tracking store of this kind? (mysql+pymysql is one of mysql.)"""
+    """Does an installed package add a tracking store of this kind? (mysql+pymysql is mysql.)"""
     plugins = entry_points(group="mlflow.tracking_store")
     return scheme.partition("+")[0] in _SCHEMES or scheme in plugins.names
 

@@ -253,7 +253,7 @@ class TrialFolder:
         with (self.path / name).open("a+") as file:
             _acquire(file, self.trial_id, time.monotonic() + wait_s)
             file.truncate(0)
-            # After one byte: Windows lets nobody read the byte that is locked.
+            # After one byte, since on Windows the byte that is locked cannot be read.
             file.write(f" process {os.getpid()} on {socket.gethostname()}")
             file.flush()
             yield
