@@ -21,6 +21,7 @@ Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -28,15 +29,26 @@ Name = Annotated[str, Field(min_length=1)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
+class Mark:
+    """Metadata of a field that says something about it and does not limit its values."""
+
+
 @dataclass(frozen=True)
-class Allowed:
+class Allowed(Mark):
     """What a field accepts, in the words of an error message."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class CommaIsValue:
+class Later(Mark):
+    """The field came after engine 3 (``month``): hashed only where it differs from its default."""
+
+    month: str
+
+
+@dataclass(frozen=True)
+class CommaIsValue(Mark):
     """Marks a field whose values may hold commas: on the command line it takes no comma list."""
 
 
@@ -53,9 +65,13 @@ class TrialConfig(BaseModel):
     model: Annotated[Name, Allowed("a short name, a hub id or a directory")] = Field(
         description="short name (see `fedtune list`), hub id, or directory in Hugging Face layout"
     )
-    dataset: Annotated[Name, Allowed("a short name, a hub id or a directory")] = Field(
-        description="short name (see `fedtune list`), hub id, or directory in Hugging Face layout"
+    dataset: Annotated[Name, Allowed("a short name, a hub id, a directory or a file")] = Field(
+        description="short name (see `fedtune list`), hub id, directory in Hugging Face layout, or "
+        "file (csv, tsv, json, jsonl, parquet)"
     )
+    dataset_config: Annotated[
+        Name, Allowed("'none' or the name of a configuration"), Later("2026-11")
+    ] = Field("none", description="configuration of a data set that has several, such as sst2")
     clients: Annotated[Positive, Allowed("an integer of at least 1")] = Field(
         description="K, the number of clients the training data is spread over"
     )
@@ -63,7 +79,7 @@ class TrialConfig(BaseModel):
         0, description="draws the head, the partition, the order of examples and dropout"
     )
     data_seed: Annotated[Seed, Allowed("an integer of at least 0")] = Field(
-        0, description="draws subsets and the validation split"
+        0, description="draws subsets, the validation split and, with test_fraction, the test set"
     )
     train_examples: Annotated[
         Positive | Literal["all"], Allowed("'all' or an integer of at least 1")
@@ -74,11 +90,29 @@ class TrialConfig(BaseModel):
     test_examples: Annotated[
         Positive | Literal["all"], Allowed("'all' or an integer of at least 1")
     ] = Field("all", description="test examples")
-    balance_classes: Annotated[bool, Allowed("true or false")] = Field(
+    test_split: Annotated[Name, Allowed("the name of a split"), Later("2026-11")] = Field(
+        "test", description="split that is tested on; validation where test labels are hidden"
+    )
+    test_fraction: Annotated[
+        Share | Literal["none"],
+        Allowed("'none' or a number above 0, below 1"),
+        Later("2026-11"),
+    ] = Field(
+        "none",
+        description="share of the examples that is drawn for testing, by class, where there is no "
+        "test split; none: 0.2 of a data set that is a single file",
+    )
+    balance_classes: Annotated[bool, Allowed("true or false"), Later("2026-11")] = Field(
         False, description="draw equally many examples of every class, in every split"
     )
-    text_column: Annotated[Name, Allowed("'auto' or a column's name"), CommaIsValue()] = Field(
-        "auto", description="column that holds the text; auto: found by name, then by type"
+    text_column: Annotated[
+        Name,
+        Allowed("'auto', a column's name, or two with a comma (premise,hypothesis)"),
+        CommaIsValue(),
+    ] = Field(
+        "auto",
+        description="column that holds the text; two with a comma are read as pairs; auto: found "
+        "by name, then by type",
     )
     label_column: Annotated[Name, Allowed("'auto' or a column's name")] = Field(
         "auto", description="column that holds the label; auto: found by name, then by type"
@@ -188,8 +222,9 @@ UNHASHED: frozenset[str] = frozenset(
 #: fails a test.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Data": (
-        *("dataset", "text_column", "label_column", "train_examples", "validation_examples"),
-        *("test_examples", "balance_classes", "data_seed"),
+        *("dataset", "dataset_config", "text_column", "label_column", "train_examples"),
+        *("validation_examples", "test_examples", "test_split", "test_fraction"),
+        *("balance_classes", "data_seed"),
     ),
     "Model": ("model", "max_length", "attention_mask"),
     "Clients": ("clients", "seed", "partition", "strategy", "head_init"),
@@ -205,10 +240,17 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+#: Fields that came after engine 3 with their defaults, which trials from before have.
+LATER: Mapping[str, Any] = {
+    field: info.default
+    for field, info in TrialConfig.model_fields.items()
+    if any(isinstance(mark, Later) for mark in info.metadata)
+}
+
+
 def _adapter(field: str) -> TypeAdapter[Any]:
     info = TrialConfig.model_fields[field]
-    ours = (Allowed, CommaIsValue)
-    constraints = tuple(entry for entry in info.metadata if not isinstance(entry, ours))
+    constraints = tuple(entry for entry in info.metadata if not isinstance(entry, Mark))
     kind: Any = info.annotation
     return TypeAdapter(Annotated[kind, *constraints] if constraints else kind)
 
@@ -319,7 +361,8 @@ def settings_without_effect(config: TrialConfig) -> list[str]:
             f"target_fraction={config.target_fraction} has no effect: "
             f"target_accuracy={config.target_accuracy} is given"
         )
-    draws = config.validation_examples or config.train_examples != "all" or config.balance_classes
-    if config.data_seed and not draws and config.test_examples == "all":
+    draws = config.validation_examples or config.balance_classes or config.test_fraction != "none"
+    whole = config.train_examples == config.test_examples == "all"
+    if config.data_seed and whole and not draws:
         lines.append(f"data_seed={config.data_seed} has no effect: nothing is drawn from the data")
     return lines

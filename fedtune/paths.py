@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -22,3 +23,11 @@ def exists(path: str) -> bool:
         return bool(path) and expanded(path).exists()
     except (OSError, ValueError):
         return False
+
+
+def cache_root() -> Path:
+    """Where fedtune keeps what it can make again: ``$FEDTUNE_CACHE``, else the user's cache."""
+    asked = os.environ.get("FEDTUNE_CACHE")
+    if asked:
+        return Path(asked).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "fedtune"

@@ -16,6 +16,7 @@ from fedtune.config import (
     allowed,
     check_value,
     choices,
+    comma_is_value,
     did_you_mean,
     find_faults,
     parse_text,
@@ -25,7 +26,7 @@ from fedtune.errors import BadInput
 
 BASE: dict[str, Any] = {"model": "m", "dataset": "d", "clients": 4}
 
-NAMES = ("model", "dataset", "text_column", "label_column")
+NAMES = ("model", "dataset", "dataset_config", "test_split", "text_column", "label_column")
 COUNTS = ("clients", "max_length", "local_epochs", "batch_size", "eval_every")
 COUNTS_FROM_ZERO = ("seed", "data_seed", "validation_examples")
 COUNTS_OR_ALL = ("train_examples", "test_examples")
@@ -56,7 +57,7 @@ def faults_of(**values: Any) -> list[str]:
 
 def test_every_field_has_a_kind_in_this_file() -> None:
     """So that a new field comes with the tests below."""
-    others = ("learning_rate", "target_accuracy", "device")
+    others = ("learning_rate", "target_accuracy", "test_fraction", "device")
     counts = (*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_ALL, *COUNTS_OR_AUTO)
     assert {*NAMES, *counts, *NUMBERS, *FLAGS, *WORDS, *others} == set(FIELDS)
 
@@ -71,6 +72,9 @@ def test_defaults_are_the_contracts() -> None:
         "train_examples": "all",
         "validation_examples": 0,
         "test_examples": "all",
+        "dataset_config": "none",
+        "test_split": "test",
+        "test_fraction": "none",
         "balance_classes": False,
         "text_column": "auto",
         "label_column": "auto",
@@ -135,6 +139,8 @@ WRONG: list[tuple[str, Any]] = [
     *((field, 0.0) for field in ("learning_rate", "target_fraction", "target_accuracy")),
     *((field, 1.01) for field in ("target_fraction", "target_accuracy")),
     ("momentum", 1.0),
+    *(("test_fraction", value) for value in (0, 0.0, 1, 1.0, -0.1, "0.5", "auto", True, None)),
+    ("test_fraction", float("nan")),
     ("learning_rate", "none"),
     ("target_accuracy", "auto"),
     *((field, value) for field in FLAGS for value in ("true", "false", 1, 0, None)),
@@ -168,6 +174,8 @@ RIGHT: list[tuple[str, Any]] = [
     ("target_fraction", 1.0),
     *(("learning_rate", value) for value in ("auto", 2e-5, 1e10)),
     *(("target_accuracy", value) for value in ("none", 0.87, 1.0)),
+    *(("test_fraction", value) for value in ("none", 0.001, 0.999)),
+    ("text_column", "premise,hypothesis"),
     *((field, value) for field in FLAGS for value in (True, False)),
     *((field, word) for field, words in WORDS.items() for word in words),
     *(("device", value) for value in ("auto", "cpu", "cuda", "cuda:3")),
@@ -325,6 +333,11 @@ def test_bad_input_crosses_process_borders_with_its_faults() -> None:
     assert bad.faults[0].field == "clients"
 
 
+def test_a_comma_belongs_to_the_text_column_alone() -> None:
+    assert [field for field in FIELDS if comma_is_value(field)] == ["text_column"]
+    assert parse_text("text_column", "premise,hypothesis") == "premise,hypothesis"
+
+
 def test_choices_are_known_for_fields_of_words_only() -> None:
     for field in FIELDS:
         assert choices(field) == WORDS.get(field, ())
@@ -358,6 +371,7 @@ def test_a_setting_without_effect_is_named(changes: dict[str, Any], start: str) 
         {"data_seed": 7, "train_examples": 8},
         {"data_seed": 7, "test_examples": 8},
         {"data_seed": 7, "validation_examples": 8},
+        {"data_seed": 7, "test_fraction": 0.3},
     ],
 )
 def test_nothing_is_said_where_every_setting_has_its_effect(changes: dict[str, Any]) -> None:

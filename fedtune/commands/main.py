@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from fedtune.commands.launching import (
     tracking_option,
 )
 from fedtune.commands.options import SettingsCommand, read_settings, settings
+from fedtune.config import TrialConfig, parse_text
 from fedtune.errors import Refusal
 
 if TYPE_CHECKING:
@@ -232,33 +234,48 @@ def doctor() -> int:
 cli.add_command(shell.completion)
 
 
+def _setting(field: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A setting of a trial as an option of another command."""
+    info = TrialConfig.model_fields[field]
+    return click.option(
+        f"--{field.replace('_', '-')}",
+        field,
+        default=str(info.default),
+        callback=lambda context, option, text: parse_text(field, text),
+        show_default=True,
+        help=info.description,
+    )
+
+
 @cli.command(short_help="Write tokens that need no `datasets` package to be read.")
 @click.option("--dataset", required=True)
 @click.option("--model", required=True, help="whose tokenizer is used")
 @click.option("--out", required=True, metavar="DIR")
-@click.option("--max-length", "--max_length", default=128, show_default=True)
-@click.option("--text-column", "--text_column", default="auto", show_default=True)
-@click.option("--label-column", "--label_column", default="auto", show_default=True)
-def tokens(
-    dataset: str, model: str, out: str, max_length: int, text_column: str, label_column: str
-) -> None:
+@_setting("dataset_config")
+@_setting("test_split")
+@_setting("test_fraction")
+@_setting("text_column")
+@_setting("label_column")
+@_setting("max_length")
+def tokens(dataset: str, model: str, out: str, **asked: Any) -> None:
     """Write the tokens of a data set to a directory, which ``--dataset DIR`` then reads.
 
     For machines that have neither the `datasets` package nor the texts.
     """
+    from fedtune.data.token_arrays import open_tokens
     from fedtune.data.tokenization import write_tokens
     from fedtune.models.zoo import find_model
 
-    written = write_tokens(
-        dataset,
-        find_model(model).directory,
-        Path(out),
-        max_length=max_length,
-        text_column=text_column,
-        label_column=label_column,
-        progress=sys.stderr.isatty(),
-    )
-    click.echo(f"{written}: use it with --dataset {written} --max-length {max_length}")
+    fraction, length = asked["test_fraction"], asked["max_length"]
+    asked["test_fraction"] = None if fraction == "none" else fraction
+    directory, shown = find_model(model).directory, sys.stderr.isatty()
+    written = write_tokens(dataset, directory, Path(out), progress=shown, **asked)
+    click.echo(f"{written}: use it with --dataset {written} --max-length {length}")
+    made = open_tokens(written)
+    if made.test is None:
+        click.echo(f"It has no test split: trials draw {made.test_fraction:.0%} of it for testing.")
+    elif asked["test_fraction"]:
+        click.echo(f"test_fraction={fraction} has no effect: there is a test split.")
 
 
 def _console() -> Console:

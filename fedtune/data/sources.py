@@ -1,46 +1,38 @@
-"""Reading texts and labels, wherever they are; `datasets` is imported only when it is needed."""
+"""Texts and labels of a data set: which split is tested on, which columns are read."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtune.data import bbc_news, toy
-from fedtune.data.columns import find_columns, missing_texts, read_labels
-from fedtune.data.lookup import (
-    TOKENS_FILE,
-    Location,
-    is_cached,
-    resolve,
-    unreachable,
-)
+from fedtune.config import did_you_mean
+from fedtune.data.columns import find_columns
+from fedtune.data.labels import are_hidden, missing_texts, read_labels
+from fedtune.data.lookup import Location, resolve
+from fedtune.data.reading import read_splits
 from fedtune.errors import BadInput
-from fedtune.hub import go_offline_if_unreachable
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset
 
-# Formats that hold tables. Others that `datasets` knows hold images or archives, or unpickle.
-_TABLES = {"parquet", "csv", "json", "arrow", "cache"}
+#: How the names of splits begin that can be tested on in place of the test split.
+_HELD_OUT = ("validation", "valid", "val", "dev", "eval")
 
 
 @dataclass(frozen=True, eq=False)
 class TextSplit:
     """One split: ``texts[i]`` has the label ``labels[i]``, int64, an index of the classes.
 
-    ``texts`` is a list or a lazy column on disk; take slices of it, not single texts.
+    ``texts`` is a list or a lazy column on disk; take slices of it, not single texts. ``seconds``
+    are the second texts of pairs.
     """
 
     texts: Sequence[str]
     labels: np.ndarray
+    seconds: Sequence[str] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,160 +40,97 @@ class TextSplit:
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """A data set before it is tokenised, with the columns that ``auto`` stood for."""
+    """A data set before it is tokenised, with the columns that ``auto`` stood for.
+
+    ``test`` is None where there is no test split, so that test examples are drawn from ``train``.
+    ``text_column`` has two names with a comma where texts are pairs.
+    """
 
     train: TextSplit
-    test: TextSplit
+    test: TextSplit | None
     label_names: tuple[str, ...]
     text_column: str
     label_column: str
 
 
-def cache_root() -> Path:
-    """Where fedtune keeps what it can make again: ``$FEDTUNE_CACHE``, else the user's cache."""
-    asked = os.environ.get("FEDTUNE_CACHE")
-    if asked:
-        return Path(asked).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "fedtune"
+def load_texts(
+    dataset: str,
+    text_column: str = "auto",
+    label_column: str = "auto",
+    *,
+    dataset_config: str = "none",
+    test_split: str = "test",
+    may_lack_test: bool = False,
+) -> Texts:
+    """Read the split ``train`` of ``dataset`` and the one to test on; other splits are ignored.
 
-
-def load_texts(dataset: str, text_column: str = "auto", label_column: str = "auto") -> Texts:
-    """Read the training and the test split of ``dataset``; other splits are ignored.
-
-    Raises BadInput, naming what is there, when the data set cannot be found or reached, a split or
-    a column is missing, texts or labels are missing, or a class has no training example.
+    A data set that is a single file has no test split; another one must have it, with labels,
+    unless it ``may_lack_test``. Raises BadInput, naming what is there, when the data set cannot be
+    found or reached, a split or a column is missing, texts or labels are missing, or a class has no
+    training example.
     """
     location = resolve(dataset)
-    if location.folder is None and location.hub_id is None:
-        data = _generated(dataset)
-    elif location.folder is not None:
-        data = _read_folder(dataset, location.folder)
-    else:
-        data = _read_hub(location)
-    absent = [split for split in ("train", "test") if split not in data or not len(data[split])]
-    if absent:
-        there = ", ".join(f"{split} ({len(rows)} examples)" for split, rows in data.items())
-        raise BadInput.of(
-            "dataset",
-            dataset,
-            f"has no {' and no '.join(absent)} split; splits found: {there or 'none'}; fedtune "
-            "needs train and test (files named train* and test*)",
-        )
-    splits = {"train": data["train"], "test": data["test"]}
-    text, label = find_columns(dataset, splits["train"].features, text_column, label_column)
-    if not {text, label} <= set(splits["test"].features):
-        raise BadInput.of("dataset", dataset, f"its test split lacks the columns {text}, {label}")
-    faults = missing_texts(splits, text)
+    data = read_splits(location, dataset_config)
+    splits = {"train": data["train"]} if "train" in data else {}
+    if not splits or not len(splits["train"]):
+        raise BadInput.of("dataset", dataset, f"has no train split; {_found(data)}")
+    tested = _tested_split(location, data, test_split, may_lack_test)
+    columns, label = find_columns(dataset, splits["train"].features, text_column, label_column)
+    if tested and are_hidden(data[tested], label):
+        if not may_lack_test:
+            why = f"the labels of its {tested} split are hidden (all -1, or none)"
+            raise BadInput.of("dataset", dataset, f"{why}; {_way_out(data, tested)}")
+        tested = ""
+    if tested:
+        splits["test"] = data[tested]
+        absent = [name for name in columns if name not in data[tested].features]
+        if absent:
+            message = f"its {tested} split lacks the column {', '.join(absent)}"
+            raise BadInput.of("dataset", dataset, message)
+    faults = [fault for name in columns for fault in missing_texts(splits, name)]
     if faults:
         raise BadInput(faults)
     labels, names = read_labels(dataset, splits, label)
-    train, test = (TextSplit(splits[split][text], labels[split]) for split in ("train", "test"))
-    return Texts(train, test, names, text, label)
+    read = {
+        name: TextSplit(split[columns[0]], labels[name], *(split[name_] for name_ in columns[1:]))
+        for name, split in splits.items()
+    }
+    return Texts(read["train"], read.get("test"), names, ",".join(columns), label)
 
 
-def _generated(name: str) -> DatasetDict:
-    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+def _tested_split(
+    location: Location, data: Mapping[str, Dataset], asked: str, may_lack_test: bool
+) -> str:
+    """The name of the split to test on; empty where test examples are to be drawn from ``train``.
 
-    train, test = bbc_news.load() if name == "bbc-news" else toy.load()
-    names = bbc_news.TOPICS if name == "bbc-news" else toy.LABEL_NAMES
-    features = Features({"text": Value("large_string"), "label": ClassLabel(names=list(names))})
-
-    def table(examples: list[tuple[str, int]]) -> Dataset:
-        texts, labels = zip(*examples, strict=True)
-        return Dataset.from_dict({"text": texts, "label": labels}, features=features)
-
-    return DatasetDict(train=table(train), test=table(test))
-
-
-def _read_folder(dataset: str, folder: Path) -> DatasetDict:
-    if (folder / TOKENS_FILE).exists():
-        raise BadInput.of("dataset", dataset, "holds tokens, not texts; give the texts' folder")
-    # The copy that `datasets` makes of a local folder belongs to fedtune's cache, where one command
-    # removes it, and not among the things the user has downloaded.
-    return _read(dataset, str(folder), cache_root() / "datasets", show_progress=False)
-
-
-def _read_hub(location: Location) -> DatasetDict:
-    assert location.hub_id is not None
-    online = go_offline_if_unreachable()
-    if not online and not is_cached(location.hub_id):
-        raise unreachable(location.name, location.hub_id)
-    return _read(location.name, location.hub_id, None, show_progress=sys.stderr.isatty())
+    Raises BadInput where it is not there.
+    """
+    if asked == "train":
+        raise BadInput.of("test_split", asked, "is what is trained on; name another split")
+    if asked in data and len(data[asked]):
+        return asked
+    if asked != "test":
+        known = [name for name in data if name != "train"]
+        if not known:
+            message = f"{location.name} has no split but train; leave it out"
+        else:
+            hint, listed = did_you_mean(asked, known), ", ".join(known)
+            message = f"{location.name} has no such split{hint}; allowed is {listed}"
+        raise BadInput.of("test_split", asked, message)
+    if location.file is not None or may_lack_test:
+        return ""
+    message = f"has no test split; {_found(data)}; {_way_out(data, asked)}"
+    raise BadInput.of("dataset", location.name, message)
 
 
-def _read(dataset: str, path: str, cache: Path | None, show_progress: bool) -> DatasetDict:
-    import datasets
-    from datasets.exceptions import DatasetsError
-
-    with _quiet(show_progress):
-        try:
-            if (Path(path) / "dataset_dict.json").is_file():
-                return datasets.load_from_disk(path)
-            if (Path(path) / "state.json").is_file():
-                return datasets.DatasetDict({"(unnamed)": datasets.load_from_disk(path)})
-            return _build(dataset, path, cache)
-        except (DatasetsError, OSError, ValueError) as error:
-            if isinstance(error, BadInput):
-                raise
-            root = error.__cause__ or error
-            reason = " ".join(f"{type(root).__name__}: {root}".split())[:300]
-            raise BadInput.of(
-                "dataset",
-                dataset,
-                f"cannot be read ({reason}); needed are parquet, csv or json files named train* "
-                "and test*",
-            ) from error
+def _found(data: Mapping[str, Dataset]) -> str:
+    there = ", ".join(f"{split} ({len(rows)} examples)" for split, rows in data.items())
+    return f"splits found: {there or 'none'} (files are told by names such as train* and test*)"
 
 
-def _build(dataset: str, path: str, cache: Path | None) -> DatasetDict:
-    import datasets
-
-    where = {"cache_dir": str(cache) if cache else None}
-    builder = datasets.load_dataset_builder(path, **where)
-    kind = type(builder).__module__.rpartition(".")[2]
-    if kind not in _TABLES:
-        raise BadInput.of(
-            "dataset", dataset, f"holds {kind} files; allowed are parquet, csv and json"
-        )
-    _refuse_several(dataset, Path(path), builder.config.data_files)
-    if kind == "csv":  # pandas would make nulls of texts such as "None", "NA" and ""
-        builder = datasets.load_dataset_builder(path, **where, keep_default_na=False)
-    # No checks: a part of a data set keeps the card, and with it the sizes, of the whole.
-    builder.download_and_prepare(verification_mode="no_checks")
-    return builder.as_dataset()
-
-
-def _refuse_several(dataset: str, folder: Path, files: Mapping[str, Sequence[str]] | None) -> None:
-    """Raise BadInput for a folder of data sets, which `datasets` would read as one large one."""
-    if not files or not folder.is_dir():
-        return
-    inside = [Path(file).relative_to(folder) for file in files.get("train", ())]
-    tops = sorted({file.parts[0] for file in inside if len(file.parts) > 1})
-    if len(tops) > 1:
-        raise BadInput.of(
-            "dataset",
-            dataset,
-            f"holds several data sets ({', '.join(tops)}); allowed is the folder of one of them",
-        )
-
-
-@contextlib.contextmanager
-def _quiet(show_progress: bool) -> Iterator[None]:
-    """Keep `datasets` from printing, and from reporting the use of local folders to its makers."""
-    import datasets
-
-    hub_log = logging.getLogger("huggingface_hub")  # says so when a README has no metadata
-    verbosity, hub_level = datasets.logging.get_verbosity(), hub_log.level
-    bars_were_on = not datasets.are_progress_bars_disabled()
-    datasets.logging.set_verbosity_error()
-    hub_log.setLevel(logging.ERROR)
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
-    if not show_progress:
-        datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(verbosity)
-        hub_log.setLevel(hub_level)
-        if bars_were_on:
-            datasets.enable_progress_bars()
+def _way_out(data: Mapping[str, Dataset], tested: str) -> str:
+    """What to do about a test split that is absent or has no labels."""
+    others = [name for name in data if name.startswith(_HELD_OUT) and name != tested]
+    if others:
+        return f"use the {others[0]} split: --test-split {others[0]}"
+    return "--test-fraction 0.2 draws test examples from the training split"

@@ -1,4 +1,7 @@
-"""Which examples a trial uses: subsets and the validation split, drawn by ``data_seed``."""
+"""Which examples a trial uses: a test set where there is none, subsets and the validation split.
+
+All are drawn by ``data_seed``, so the trials of a comparison share them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from fedtune.data.columns import name_some
+from fedtune.data.labels import name_some
 from fedtune.data.token_arrays import Split, Tokens
 from fedtune.errors import BadInput, Fault
 from fedtune.randomness import derive_seed
@@ -19,17 +22,23 @@ Amount = int | Literal["all"]
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The examples of a trial, before they are spread over clients."""
+    """The examples of a trial, before they are spread over clients.
+
+    ``test_fraction`` of each class was drawn for testing; None where the data set has a test split.
+    """
 
     train: Split
     validation: Split | None
     test: Split
     num_classes: int
     label_names: tuple[str, ...]
+    test_fraction: float | None = None
 
     @functools.cached_property
     def content_hash(self) -> str:
-        """SHA-256 (hex) of number of classes and token ids, offsets and labels of the splits."""
+        """SHA-256 (hex) of number of classes and token ids, offsets and labels of the splits, and
+        of what tells the two texts of a pair apart.
+        """
         digest = hashlib.sha256(f"{self.num_classes}".encode())
         for name in ("train", "validation", "test"):
             split: Split | None = getattr(self, name)
@@ -39,6 +48,9 @@ class Examples:
             digest.update(np.ascontiguousarray(split.token_ids, dtype="<i4").data)
             digest.update(np.ascontiguousarray(split.offsets, dtype="<i8").data)
             digest.update(np.ascontiguousarray(split.labels, dtype="<i8").data)
+            if split.token_types is not None:
+                digest.update(b"/types/")
+                digest.update(np.ascontiguousarray(split.token_types).data)
         return digest.hexdigest()
 
 
@@ -50,9 +62,13 @@ def select_examples(
     test_examples: Amount,
     data_seed: int,
     balance_classes: bool = False,
+    test_fraction: float | None = None,
 ) -> Examples:
     """Draw the examples of a trial uniformly and without replacement; each keeps its file's order.
 
+    Where the data set has no test split, ``test_fraction`` of every class (None: what ``tokens``
+    say) is drawn for testing before anything else, at least one example and not all: the test set
+    stays the same when other amounts change, and a smaller one is part of a larger one.
     The validation split is drawn from the training data first, the training examples from what is
     left, so a validation split stays the same when ``train_examples`` changes, and a smaller
     training set is part of a larger one. With ``balance_classes`` every split that is drawn has
@@ -60,15 +76,19 @@ def select_examples(
     allows. A split that is used whole stays memory-mapped.
     Raises BadInput where there are too few examples, or a class is left without a training example.
     """
-    order = _order(tokens.train.labels, data_seed, "validation_examples", balance_classes)
+    all_train, all_test = tokens.train, tokens.test
+    if all_test is None:
+        test_fraction = test_fraction or tokens.test_fraction
+        all_train, all_test = _draw_test(tokens, test_fraction, data_seed)
+    order = _order(all_train.labels, data_seed, "validation_examples", balance_classes)
     held_out = order[:validation_examples]
-    rest = np.setdiff1d(np.arange(len(tokens.train)), held_out)
+    rest = np.setdiff1d(np.arange(len(all_train)), held_out)
     if balance_classes or train_examples != "all":
-        labels = tokens.train.labels[rest]
+        labels = all_train.labels[rest]
         rest = rest[_order(labels, data_seed, "train_examples", balance_classes)]
-    test = np.arange(len(tokens.test))
+    test = np.arange(len(all_test))
     if balance_classes or test_examples != "all":
-        test = _order(tokens.test.labels, data_seed, "test_examples", balance_classes)
+        test = _order(all_test.labels, data_seed, "test_examples", balance_classes)
     faults = _too_many(
         (train_examples, len(rest)),
         (validation_examples, len(order)),
@@ -78,14 +98,36 @@ def select_examples(
     if faults:
         raise BadInput(faults)
     examples = Examples(
-        train=_take(tokens.train, rest[: None if train_examples == "all" else train_examples]),
-        validation=_take(tokens.train, held_out) if validation_examples else None,
-        test=_take(tokens.test, test[: None if test_examples == "all" else test_examples]),
+        train=_take(all_train, rest[: None if train_examples == "all" else train_examples]),
+        validation=_take(all_train, held_out) if validation_examples else None,
+        test=_take(all_test, test[: None if test_examples == "all" else test_examples]),
         num_classes=tokens.num_classes,
         label_names=tokens.label_names,
+        test_fraction=None if tokens.test else test_fraction,
     )
     _check_classes(examples.train, tokens, train_examples, validation_examples, data_seed)
     return examples
+
+
+def _draw_test(tokens: Tokens, test_fraction: float, data_seed: int) -> tuple[Split, Split]:
+    """What is left for training, and the test set."""
+    labels = tokens.train.labels
+    counts = np.bincount(labels, minlength=tokens.num_classes)
+    small = [n for n, count in zip(tokens.label_names, counts, strict=True) if count < 2]
+    if small:
+        raise BadInput.of(
+            "test_fraction",
+            test_fraction,
+            f"{name_some(small)} has one example alone, and each needs two, one of them for "
+            "testing; add some, take it out or join it with another class",
+        )
+    rng = np.random.default_rng(derive_seed(data_seed, "test_fraction"))
+    order = rng.permutation(len(labels))
+    sizes = np.clip(np.round(test_fraction * counts).astype(int), 1, counts - 1)
+    drawn = [order[labels[order] == label][:size] for label, size in enumerate(sizes)]
+    test = np.sort(np.concatenate(drawn))
+    train = np.setdiff1d(np.arange(len(labels)), test)
+    return tokens.train.select(train), tokens.train.select(test)
 
 
 def _order(labels: np.ndarray, data_seed: int, purpose: str, balanced: bool) -> np.ndarray:

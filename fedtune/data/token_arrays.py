@@ -1,11 +1,14 @@
 """Token ids on disk and in memory; to open them takes neither `datasets` nor `transformers`.
 
-A tokens directory holds ``tokens.json`` and, for each split, three flat arrays (``.npy``).
+A tokens directory holds ``tokens.json`` and, for each split, three flat arrays (``.npy``); four
+where texts are pairs and the model is told which is which. It may lack the test split: test
+examples are then drawn from the others.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +18,36 @@ import numpy as np
 from fedtune.data.lookup import TOKENS_FILE
 from fedtune.errors import BadInput
 
-FORMAT = 1  # raised whenever the same texts would give other files
-_ARRAYS = {"token_ids": np.int32, "offsets": np.int64, "labels": np.int64}
-FILES = {TOKENS_FILE, *(f"{split}.{part}.npy" for split in ("train", "test") for part in _ARRAYS)}
+#: Raised whenever the same texts would give other files.
+FORMAT = 1
+#: Of a directory that has token types or lacks the test split; nothing else needs it.
+FORMAT_WITH_PARTS = 2
+#: The share that is drawn for testing from a data set that is a single file.
+TEST_FRACTION = 0.2
+_ARRAYS: dict[str, Any] = {"token_ids": np.int32, "offsets": np.int64, "labels": np.int64}
+_TYPES: dict[str, Any] = {"token_types": np.uint8}
+_SPLITS = ("train", "test")
+FILES = {TOKENS_FILE, *(f"{s}.{part}.npy" for s in _SPLITS for part in (*_ARRAYS, *_TYPES))}
 _NUMBERS = ("num_classes", "max_length", "pad_token_id", "vocab_size")
-_WORDS = ("text_column", "label_column", "tokenizer_hash")
+_WORDS = {
+    **dict.fromkeys(("text_column", "label_column", "tokenizer_hash")),
+    "dataset_config": "none",
+    "test_split": "test",  # where the file does not say
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Ragged token ids of one split: example i is ``token_ids[offsets[i]:offsets[i + 1]]``."""
+    """Ragged token ids of one split: example i is ``token_ids[offsets[i]:offsets[i + 1]]``.
+
+    ``token_types`` says of every token of a pair to which of the two it belongs; None where an
+    example is one text, and where the tokenizer does not tell.
+    """
 
     token_ids: np.ndarray  # (total,) int32
     offsets: np.ndarray  # (n + 1,) int64, from 0
     labels: np.ndarray  # (n,) int64
+    token_types: np.ndarray | None = None  # (total,) uint8
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,16 +65,22 @@ class Split:
         np.cumsum(self.offsets[indices + 1] - starts, out=offsets[1:])
         # Where each token comes from: its place in the new array, moved by its example's shift.
         shifts = np.repeat(starts - offsets[:-1], np.diff(offsets))
-        token_ids = self.token_ids[np.arange(offsets[-1]) + shifts]
-        return Split(np.asarray(token_ids), offsets, np.asarray(self.labels[indices]))
+        take = np.arange(offsets[-1]) + shifts
+        types = None if self.token_types is None else np.asarray(self.token_types[take])
+        ids, labels = np.asarray(self.token_ids[take]), np.asarray(self.labels[indices])
+        return Split(ids, offsets, labels, types)
 
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """A tokenised data set in ``directory``, with what it takes to use it."""
+    """A tokenised data set in ``directory``, with what it takes to use it.
+
+    Without ``test`` the examples to test on are drawn from ``train``: ``test_fraction`` of them
+    where nothing else is asked for.
+    """
 
     train: Split
-    test: Split
+    test: Split | None
     num_classes: int
     label_names: tuple[str, ...]
     text_column: str
@@ -65,6 +90,10 @@ class Tokens:
     pad_token_id: int
     vocab_size: int
     directory: Path
+    dataset_config: str = "none"
+    test_split: str = "test"
+    test_fraction: float = TEST_FRACTION
+    pairs: bool = False
 
 
 def open_tokens(directory: Path) -> Tokens:
@@ -75,11 +104,17 @@ def open_tokens(directory: Path) -> Tokens:
     directory = Path(directory)
     try:
         about = json.loads((directory / TOKENS_FILE).read_text(encoding="utf-8"))
-        if not isinstance(about, dict) or about.get("format") != FORMAT:
+        known = (FORMAT, FORMAT_WITH_PARTS)
+        if not isinstance(about, dict) or about.get("format") not in known:
             raise _damaged(directory, f"{TOKENS_FILE} is not of format {FORMAT}")
-        fields: dict[str, Any] = {name: _open_split(directory, name) for name in ("train", "test")}
+        parts = _ARRAYS | (_TYPES if about.get("token_types") else {})
+        fields: dict[str, Any] = {"train": _open_split(directory, "train", parts), "test": None}
+        if about.get("has_test", True):
+            fields["test"] = _open_split(directory, "test", parts)
         fields |= {name: int(about[name]) for name in _NUMBERS}
-        fields |= {name: str(about[name]) for name in _WORDS}
+        fields |= {n: str(about[n] if d is None else about.get(n, d)) for n, d in _WORDS.items()}
+        fields["pairs"] = bool(about.get("pairs", False))
+        fields["test_fraction"] = float(about.get("test_fraction", TEST_FRACTION))
         fields["label_names"] = tuple(map(str, about["label_names"]))
     except (OSError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, BadInput):
@@ -90,9 +125,9 @@ def open_tokens(directory: Path) -> Tokens:
     return tokens
 
 
-def _open_split(directory: Path, name: str) -> Split:
+def _open_split(directory: Path, name: str, parts: Mapping[str, Any]) -> Split:
     arrays = {}
-    for part, dtype in _ARRAYS.items():
+    for part, dtype in parts.items():
         file = directory / f"{name}.{part}.npy"
         arrays[part] = np.load(file, mmap_mode="r", allow_pickle=False)
         if arrays[part].dtype != dtype or arrays[part].ndim != 1:
@@ -105,12 +140,16 @@ def _check(tokens: Tokens) -> None:
     if tokens.num_classes < 2 or len(tokens.label_names) != tokens.num_classes:
         raise _damaged(tokens.directory, "num_classes and label_names differ")
     for name, split in (("train", tokens.train), ("test", tokens.test)):
+        if split is None:
+            continue
         ends = split.offsets
         sound = len(split) > 0 and len(ends) == len(split) + 1
         sound = sound and ends[0] == 0 and ends[-1] == len(split.token_ids)
         sound = sound and bool(np.all(split.lengths > 0))
         sound = sound and split.lengths.max() <= tokens.max_length
         sound = sound and _within(split.labels, tokens.num_classes)
+        types = split.token_types
+        sound = sound and (types is None or len(types) == len(split.token_ids))
         if not (sound and _within(split.token_ids, tokens.vocab_size)):
             raise _damaged(tokens.directory, f"its {name} files do not belong together")
 

@@ -7,18 +7,26 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedtune.config import TrialConfig
 from fedtune.data.lookup import TOKENS_FILE, resolve
-from fedtune.data.token_arrays import FILES, FORMAT, open_tokens
-from fedtune.data.tokenizer import BATCH, encode, load_tokenizer, progress_bar, tokenizer_hash
+from fedtune.data.token_arrays import FILES, FORMAT, FORMAT_WITH_PARTS, open_tokens
+from fedtune.data.tokenizer import (
+    BATCH,
+    encode,
+    gives_types,
+    load_tokenizer,
+    progress_bar,
+    tokenizer_hash,
+)
 from fedtune.errors import BadInput
-from fedtune.paths import expanded
+from fedtune.paths import cache_root, expanded
 
 if TYPE_CHECKING:
     from fedtune.data.sources import Texts
@@ -31,28 +39,39 @@ def tokenize(
     max_length: int,
     text_column: str = "auto",
     label_column: str = "auto",
+    dataset_config: str = "none",
+    test_split: str = "test",
+    may_lack_test: bool = False,
     progress: bool = False,
 ) -> Path:
     """Return a directory with the tokens of ``dataset``, made in the cache unless it is there.
 
     A tokens directory as ``dataset`` is checked against tokenizer and ``max_length`` and returned
     as it is. Otherwise the texts are read (to see whether they changed) and looked up in the cache
-    by content; two processes may make the same entry at once. Raises BadInput.
+    by content; two processes may make the same entry at once. Raises BadInput, also for a data set
+    that lacks a test split (a single file aside), unless it ``may_lack_test``.
     """
+    columns = {"text_column": text_column, "label_column": label_column}
+    source = {"dataset_config": dataset_config, "test_split": test_split}
     folder = resolve(dataset).folder
     if folder is not None and (folder / TOKENS_FILE).exists():
-        _check_fits(dataset, folder, tokenizer_dir, max_length, text_column, label_column)
+        _check_fits(dataset, folder, tokenizer_dir, max_length, columns | source)
         return folder
-    from fedtune.data.sources import cache_root, load_texts
+    from fedtune.data.sources import load_texts
 
-    texts = load_texts(dataset, text_column, label_column)
+    texts = load_texts(dataset, **columns, **source, may_lack_test=may_lack_test)
     identity = tokenizer_hash(tokenizer_dir)
-    key = _content_key(texts, identity, max_length)
+    about = _unusual(source)
+    if texts.train.seconds is not None:  # models that share a tokenizer may differ in this
+        about |= {"pairs": True, "token_types": gives_types(load_tokenizer(tokenizer_dir))}
+    if texts.test is None:
+        about["has_test"] = False
+    key = _content_key(texts, identity, max_length, about)
     entry = cache_root() / "tokens" / key
     if _is_whole(entry):
         return entry
     with _unfinished(entry, "FEDTUNE_CACHE") as folder:
-        _make(folder, texts, tokenizer_dir, identity, max_length, progress)
+        _make(folder, texts, tokenizer_dir, identity, max_length, about, progress)
     return entry
 
 
@@ -62,34 +81,32 @@ def write_tokens(
     out: Path,
     *,
     max_length: int,
-    text_column: str = "auto",
-    label_column: str = "auto",
-    progress: bool = False,
+    test_fraction: float | None = None,
+    **options: Any,
 ) -> Path:
     """Write the tokens of ``dataset`` to ``out``, which then serves as a data set anywhere.
 
-    ``out`` may be missing, empty, or an older tokens directory, which is replaced. Raises BadInput.
+    ``out`` may be missing, empty, or an older tokens directory, which is replaced. ``options`` are
+    those of :func:`tokenize`. What has no test split gets none here: trials on ``out`` draw theirs,
+    ``test_fraction`` of it unless they are told otherwise. Raises BadInput.
     """
     out = expanded(out).absolute()
     if out.is_file() or (out.is_dir() and {path.name for path in out.iterdir()} - FILES):
         raise BadInput.of("out", str(out), "exists and holds other things; name a new folder")
-    made = tokenize(
-        dataset,
-        tokenizer_dir,
-        max_length=max_length,
-        text_column=text_column,
-        label_column=label_column,
-        progress=progress,
-    )
+    options["may_lack_test"] = test_fraction is not None
+    made = tokenize(dataset, tokenizer_dir, max_length=max_length, **options)
     if made != out.resolve():
         _discard(out)
         with _unfinished(out, "out") as folder:
             shutil.copytree(made, folder, dirs_exist_ok=True)
+    if test_fraction is not None and open_tokens(out).test is None:
+        about = json.loads((out / TOKENS_FILE).read_text(encoding="utf-8"))
+        _write_about(out, about | {"test_fraction": test_fraction})
     return out
 
 
 def _check_fits(
-    dataset: str, folder: Path, tokenizer_dir: Path, max_length: int, text: str, label: str
+    dataset: str, folder: Path, tokenizer_dir: Path, max_length: int, asked: Mapping[str, str]
 ) -> None:
     tokens = open_tokens(folder)
     if tokens.tokenizer_hash != tokenizer_hash(tokenizer_dir):
@@ -106,27 +123,47 @@ def _check_fits(
             f"the tokens in {folder} were cut to {tokens.max_length}; allowed is that, or make "
             "them again with `fedtune tokens --max-length`",
         )
-    columns = {"text_column": (text, tokens.text_column)}
-    columns["label_column"] = (label, tokens.label_column)
-    for field, (asked, used) in columns.items():
-        if asked not in ("auto", used):
-            raise BadInput.of(field, asked, f"the tokens in {folder} were made from '{used}'")
+    untold = tokens.pairs and tokens.train.token_types is None
+    if untold and gives_types(load_tokenizer(tokenizer_dir)):
+        raise BadInput.of(
+            "dataset",
+            dataset,
+            "its tokens do not tell the texts of a pair apart, and this model is told; make them "
+            "again with `fedtune tokens --model`",
+        )
+    for field, value in asked.items():
+        made_from = getattr(tokens, field)
+        usual = TrialConfig.model_fields[field].default
+        tidy = ",".join(map(str.strip, value.split(",")))
+        if not {value, tidy} & {usual, made_from}:
+            raise BadInput.of(field, value, f"the tokens in {folder} were made from '{made_from}'")
 
 
-def _content_key(texts: Texts, identity: str, max_length: int) -> str:
+def _content_key(texts: Texts, identity: str, max_length: int, unusual: Mapping[str, Any]) -> str:
     digest = hashlib.sha256()
     columns = [texts.text_column, texts.label_column, texts.label_names]
     # the version, because how a tokenizer's files are read has changed before
     about = [FORMAT, version("transformers"), identity, max_length, *columns]
     digest.update(json.dumps(about).encode())
+    if unusual:
+        digest.update(json.dumps(unusual).encode())
     for split in (texts.train, texts.test):
+        if split is None:
+            continue
         digest.update(f"/{len(split)}/".encode() + split.labels.tobytes())
-        for start in range(0, len(split), BATCH):
-            batch = split.texts[start : start + BATCH]
-            # the lengths say where one text ends and the next begins
-            digest.update(np.fromiter(map(len, batch), np.int64, len(batch)).tobytes())
-            digest.update("".join(batch).encode("utf-8", "surrogatepass"))
+        for column in [split.texts, *([] if split.seconds is None else [split.seconds])]:
+            for start in range(0, len(split), BATCH):
+                batch = column[start : start + BATCH]
+                # the lengths say where one text ends and the next begins
+                digest.update(np.fromiter(map(len, batch), np.int64, len(batch)).tobytes())
+                digest.update("".join(batch).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def _unusual(source: Mapping[str, str]) -> dict[str, Any]:
+    """The part of a data set that the tokens are of, where it is not the usual one."""
+    fields = TrialConfig.model_fields
+    return {field: value for field, value in source.items() if value != fields[field].default}
 
 
 def _is_whole(entry: Path) -> bool:
@@ -146,20 +183,25 @@ def _make(
     tokenizer_dir: Path,
     identity: str,
     max_length: int,
+    unusual: Mapping[str, Any],
     progress: bool,
 ) -> None:
     tokenizer = load_tokenizer(tokenizer_dir)
-    least = tokenizer.num_special_tokens_to_add() + 1
+    pairs = texts.train.seconds is not None
+    least = tokenizer.num_special_tokens_to_add(pair=pairs) + 1 + pairs
     if max_length < least:
-        raise BadInput.of("max_length", max_length, f"allowed is at least {least} with this model")
-    with progress_bar(len(texts.train) + len(texts.test), progress) as bar:
-        for name, split in (("train", texts.train), ("test", texts.test)):
-            token_ids, offsets = encode(tokenizer, split.texts, max_length, bar)
-            np.save(folder / f"{name}.token_ids.npy", token_ids)
-            np.save(folder / f"{name}.offsets.npy", offsets)
-            np.save(folder / f"{name}.labels.npy", split.labels)
+        what = f"with this model{' and pairs of texts' if pairs else ''}"
+        raise BadInput.of("max_length", max_length, f"allowed is at least {least} {what}")
+    splits = {"train": texts.train} | ({"test": texts.test} if texts.test else {})
+    with progress_bar(sum(map(len, splits.values())), progress) as bar:
+        for name, split in splits.items():
+            encoded = encode(tokenizer, split.texts, split.seconds, max_length, bar)
+            for part, array in (*vars(encoded).items(), ("labels", split.labels)):
+                if array is not None:
+                    np.save(folder / f"{name}.{part}.npy", array)
+    has_parts = unusual.get("token_types") or texts.test is None
     about: dict[str, Any] = {
-        "format": FORMAT,
+        "format": FORMAT_WITH_PARTS if has_parts else FORMAT,
         "num_classes": len(texts.label_names),
         "label_names": texts.label_names,
         "text_column": texts.text_column,
@@ -168,7 +210,12 @@ def _make(
         "max_length": max_length,
         "pad_token_id": int(tokenizer.pad_token_id),
         "vocab_size": max(tokenizer.get_vocab().values()) + 1,  # a vocabulary may have gaps
+        **unusual,
     }
+    _write_about(folder, about)
+
+
+def _write_about(folder: Path, about: Mapping[str, Any]) -> None:
     (folder / TOKENS_FILE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 

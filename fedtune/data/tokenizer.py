@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.j
 #: Every file that a tokenizer may consist of: what is downloaded, copied and hashed.
 TOKENIZER_FILES = (_WHOLE, *_VOCABULARIES, *_SETTINGS)
 
-# Parts of these files that have no bearing on the ids of a single, truncated text.
+# Parts of these files that have no bearing on the ids of truncated texts.
 _WITHOUT_EFFECT = frozenset(
     (
         "name_or_path",
@@ -116,33 +117,62 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     return loaded
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, bar: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the token ids of all texts, int32 (total,), and where each begins, int64 (n + 1,).
+def gives_types(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether its model is told to which text of a pair a token belongs (BERT's, not RoBERTa's)."""
+    return "token_type_ids" in tokenizer.model_input_names
 
-    A text has at most ``max_length`` ids, special tokens included; an empty one has only those.
-    The tokenizer itself uses all cores for a batch (``TOKENIZERS_PARALLELISM=false`` forbids it),
-    which is why no processes are started here.
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Token ids int32 (total,), where each example begins int64 (n + 1,), and to which text of a
+    pair every token belongs, uint8 (total,): None where the tokenizer does not tell.
+    """
+
+    token_ids: np.ndarray
+    offsets: np.ndarray
+    token_types: np.ndarray | None
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    seconds: Sequence[str] | None,
+    max_length: int,
+    bar: Any,
+) -> Encoded:
+    """Return the token ids of all texts, or of all pairs of ``texts`` and ``seconds``.
+
+    An example has at most ``max_length`` ids, special tokens included; an empty one has only those.
+    Of a pair that is too long the longer text is cut, token by token. The tokenizer itself uses all
+    cores for a batch (``TOKENIZERS_PARALLELISM=false`` forbids it), which is why no processes are
+    started here.
     """
     pieces: list[np.ndarray] = []
+    types: list[np.ndarray] = []
     lengths: list[int] = []
     for start in range(0, len(texts), BATCH):
         batch = list(texts[start : start + BATCH])
-        ids = tokenizer(
+        found = tokenizer(
             batch,
-            truncation=True,
+            None if seconds is None else list(seconds[start : start + BATCH]),
+            truncation=True,  # longest first
             max_length=max_length,
             padding=False,
             return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
-        lengths += map(len, ids)
-        pieces.append(np.concatenate([np.asarray(example, dtype=np.int32) for example in ids]))
+            return_token_type_ids=seconds is not None and gives_types(tokenizer),
+        )
+        lengths += map(len, found["input_ids"])
+        pieces.append(_end_to_end(found["input_ids"], np.int32))
+        if "token_type_ids" in found:
+            types.append(_end_to_end(found["token_type_ids"], np.uint8))
         bar.update(len(batch))
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
-    return np.concatenate(pieces), offsets
+    return Encoded(np.concatenate(pieces), offsets, np.concatenate(types) if types else None)
+
+
+def _end_to_end(examples: Sequence[Sequence[int]], dtype: Any) -> np.ndarray:
+    return np.concatenate([np.asarray(example, dtype=dtype) for example in examples])
 
 
 def progress_bar(total: int, wanted: bool) -> Any:

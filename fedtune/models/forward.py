@@ -30,17 +30,26 @@ def forward_of(model: Any, precision: Precision = "fp32") -> Forward:
     return (PackedForward if can_pack(model) else PaddedForward)(model, precision)
 
 
+def takes_types(model: Any) -> bool:
+    """Whether ``model`` tells the texts of a pair apart by an embedding of their number.
+
+    BERT and ALBERT do; DistilBERT has none, and RoBERTa's has one entry alone.
+    """
+    return bool((getattr(model.config, "type_vocab_size", None) or 0) > 1)
+
+
 class PackedForward:
     """Without padding (:class:`fedtune.models.packed.PackedEncoder`)."""
 
     def __init__(self, model: Any, precision: Precision):
-        self.model = model
+        self.model, self.takes_types = model, takes_types(model)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.encode = PackedEncoder(model.base_model, dtype)
 
     def __call__(self, batch: Batch) -> Tensor:
         model = self.model
-        first = self.encode(batch.token_ids, batch.packing, first_only=True)
+        types = batch.token_types if self.takes_types else None
+        first = self.encode(batch.token_ids, batch.packing, types, first_only=True)
         pooled = pool(model.base_model, first)
         if model.config.model_type == "distilbert":
             pooled = relu(model.pre_classifier(pooled))
@@ -52,10 +61,14 @@ class PaddedForward:
     """By transformers' own code, padded to the longest text of the batch."""
 
     def __init__(self, model: Any, precision: Precision):
-        self.model, self.precision = model, precision
+        self.model, self.precision, self.takes_types = model, precision, takes_types(model)
 
     def __call__(self, batch: Batch) -> Tensor:
         token_ids, mask = batch.padded()
+        given = {"input_ids": token_ids, "attention_mask": mask}
+        types = batch.padded_types() if self.takes_types else None
+        if types is not None:
+            given["token_type_ids"] = types
         with torch.autocast(token_ids.device.type, torch.bfloat16, self.precision == "bf16"):
-            scores: Tensor = self.model(input_ids=token_ids, attention_mask=mask).logits
+            scores: Tensor = self.model(**given).logits
         return scores.to(torch.promote_types(scores.dtype, torch.float32))

@@ -219,8 +219,10 @@ def warnings_of(plan: Plan, spec: SweepSpec, store: Path) -> list[str]:
     siblings of earlier launches that were run to another length.
     """
     lines = list(spec.unused_overrides()) + _other_lengths(plan, store)
+    lines += _fractions_without_effect(plan, spec)
     for trial in plan.trials:
         lines += settings_without_effect(trial.config)
+        lines += _classes_alike(trial)
         lines += _cannot_learn(trial)
     return list(dict.fromkeys(lines))
 
@@ -249,6 +251,32 @@ def _other_lengths(plan: Plan, store: Path) -> list[str]:
         f"{plan.name} has K = {', '.join(map(str, sorted(clients)))} with {what} from an earlier "
         "launch; name them in --clients too, and they go on as asked for now"
         for what, clients in differing.items()
+    ]
+
+
+def _fractions_without_effect(plan: Plan, spec: SweepSpec) -> list[str]:
+    """A line for every data set that has a test split and was asked to be split."""
+    split = {trial.config.dataset for trial in plan.trials if trial.config.test_fraction != "none"}
+    return [
+        f"test_fraction={config.test_fraction} has no effect on {config.dataset}: it has a test "
+        "split of its own"
+        for config in spec.configs()
+        if config.test_fraction != "none" and config.dataset not in split
+    ]
+
+
+def _classes_alike(trial: Trial) -> list[str]:
+    """A line for classes whose names are one word, written in several ways."""
+    from fedtune.trial.prepare import open_examples
+
+    spellings: dict[str, list[str]] = {}
+    for name in open_examples(trial)[1].label_names:
+        spellings.setdefault(" ".join(name.casefold().split()), []).append(name)
+    return [
+        f"{trial.config.dataset} has classes that differ in spaces or capitals alone: "
+        f"{', '.join(map(repr, names))}"
+        for names in spellings.values()
+        if len(names) > 1
     ]
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
+from fedtune.config import TrialConfig
 from fedtune.cost.launch_cost import LaunchCost
 from fedtune.cost.resources import this_machine
 from fedtune.errors import BadInput, Fault, check_writable, first_line
@@ -190,10 +191,10 @@ def _describe(plan: Plan) -> list[str]:
     for trial in plan.trials:
         config, facts = trial.config, data_facts(trial)
         lines.append(
-            f"{config.dataset}: {facts['data/train_examples']:,} training and "
-            f"{facts['data/test_examples']:,} test texts, {facts['data/num_classes']} classes, "
-            f"chance {facts['summary/chance']:.3f} (columns {config.text_column}, "
-            f"{config.label_column})"
+            f"{_dataset(config)}: {facts['data/train_examples']:,} training and "
+            f"{facts['data/test_examples']:,} test {_texts(config)}, "
+            f"{facts['data/num_classes']} classes, chance {facts['summary/chance']:.3f} "
+            f"(columns {config.text_column}, {config.label_column}){_tested_on(config)}"
         )
         lines.append(
             f"{config.model}: {facts['model/layers']} layers, learning_rate "
@@ -202,6 +203,23 @@ def _describe(plan: Plan) -> list[str]:
             f"threads {config.threads}"
         )
     return sorted(dict.fromkeys(lines), key=lambda line: "layers" in line)
+
+
+def _dataset(config: TrialConfig) -> str:
+    part = config.dataset_config
+    return config.dataset if part == "none" else f"{config.dataset} ({part})"
+
+
+def _texts(config: TrialConfig) -> str:
+    return "pairs of texts" if "," in config.text_column else "texts"
+
+
+def _tested_on(config: TrialConfig) -> str:
+    """Which examples are tested on, where that is not the split called test."""
+    if config.test_fraction != "none":
+        share = f"{100 * config.test_fraction:.3g} %"
+        return f"; split here: {share} for testing, stratified, data_seed {config.data_seed}"
+    return "" if config.test_split == "test" else f"; tested on the split {config.test_split}"
 
 
 def _print_expectation(cost: LaunchCost, console: Console) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedtune.config import FIELDS, UNHASHED, TrialConfig
+from fedtune.config import FIELDS, LATER, UNHASHED, TrialConfig
 from fedtune.trial.stopping import StopRule
 
 #: Part of every trial's identity. Raise it when the same configuration gives other numbers.
@@ -51,8 +51,9 @@ class Trial:
             "dataset": self.dataset_hash,
             "engine": ENGINE,
         }
-        if not self.config.balance_classes:  # a field that came later; trials from before stay
-            del fields["balance_classes"]
+        for field, default in LATER.items():  # so that trials from before keep their names
+            if fields[field] == default:
+                del fields[field]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

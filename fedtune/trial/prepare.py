@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fedtune.config import TrialConfig
-from fedtune.data.lookup import default_budget
+from fedtune.data.lookup import default_budget, state_on_disk
 from fedtune.data.splits import Examples, select_examples
 from fedtune.data.token_arrays import Tokens, open_tokens
 from fedtune.data.tokenization import tokenize
@@ -59,6 +59,9 @@ def prepare(
             )
     cores = available_cores()
     settled = config.replace(
+        dataset_config=tokens.dataset_config,
+        test_split=tokens.test_split,
+        test_fraction=examples.test_fraction or "none",
         text_column=tokens.text_column,
         label_column=tokens.label_column,
         learning_rate=_settle_rate(config, model),
@@ -96,12 +99,16 @@ def prepare_all(configs: Sequence[TrialConfig], **how: Any) -> list[Trial]:
 
 def open_examples(trial: Trial) -> tuple[Tokens, Examples]:
     """The tokens of a prepared trial, memory-mapped, and the part of them that it uses."""
-    config = trial.config
-    return _open_examples(
-        trial.tokens_dir,
+    return _open_examples(trial.tokens_dir, *_amounts(trial.config))
+
+
+def _amounts(config: TrialConfig) -> tuple[Any, ...]:
+    """What decides which part of the tokens a trial uses, as ``_open_examples`` takes it."""
+    return (
         config.train_examples,
         config.validation_examples,
         config.test_examples,
+        config.test_fraction,
         config.data_seed,
         config.balance_classes,
     )
@@ -110,25 +117,31 @@ def open_examples(trial: Trial) -> tuple[Tokens, Examples]:
 def _examples(config: TrialConfig, model: ModelSource, progress: bool) -> tuple[Tokens, Examples]:
     directory = _tokenize(
         config.dataset,
+        state_on_disk(config.dataset),
         str(model.directory),
         config.max_length,
         config.text_column,
         config.label_column,
+        config.dataset_config,
+        config.test_split,
+        config.test_fraction != "none",
         progress,
     )
-    return _open_examples(
-        directory,
-        config.train_examples,
-        config.validation_examples,
-        config.test_examples,
-        config.data_seed,
-        config.balance_classes,
-    )
+    return _open_examples(directory, *_amounts(config))
 
 
 @lru_cache(maxsize=256)
 def _tokenize(
-    dataset: str, model_dir: str, max_length: int, text: str, label: str, progress: bool
+    dataset: str,
+    state: object,
+    model_dir: str,
+    max_length: int,
+    text: str,
+    label: str,
+    dataset_config: str,
+    test_split: str,
+    may_lack_test: bool,
+    progress: bool,
 ) -> str:
     return str(
         tokenize(
@@ -137,6 +150,9 @@ def _tokenize(
             max_length=max_length,
             text_column=text,
             label_column=label,
+            dataset_config=dataset_config,
+            test_split=test_split,
+            may_lack_test=may_lack_test,
             progress=progress,
         )
     )
@@ -144,7 +160,13 @@ def _tokenize(
 
 @lru_cache(maxsize=256)
 def _open_examples(
-    directory: str, train: Any, validation: int, test: Any, data_seed: int, balance: bool
+    directory: str,
+    train: Any,
+    validation: int,
+    test: Any,
+    test_fraction: Any,
+    data_seed: int,
+    balance: bool,
 ) -> tuple[Tokens, Examples]:
     tokens = open_tokens(Path(directory))
     examples = select_examples(
@@ -154,6 +176,7 @@ def _open_examples(
         test_examples=test,
         data_seed=data_seed,
         balance_classes=balance,
+        test_fraction=None if test_fraction == "none" else test_fraction,
     )
     return tokens, examples
 

@@ -359,7 +359,7 @@ CASES = [
     Case(
         "tokens that are cut too short",
         ["tokens", "--model", "{bert}", "--dataset", "toy", "--out", "made", "--max-length", "2"],
-        [["max_length=2", "at least 3"]],
+        [["max_length='2'", "at least 3"]],
     ),
 ]
 

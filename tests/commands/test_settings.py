@@ -89,7 +89,7 @@ TWO: dict[str, tuple[str, str]] = {
     field: words[:2] if len(words := choices(field)) > 1 else ("7", "9") for field in FIELDS
 } | {
     **dict.fromkeys(("balance_classes", "drop_last", "attention_mask"), ("true", "false")),
-    **dict.fromkeys(("learning_rate", "momentum", "weight_decay"), ("0.1", "0.2")),
+    **dict.fromkeys(("learning_rate", "momentum", "weight_decay", "test_fraction"), ("0.1", "0.2")),
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fedtune.data.lookup import NAMES, default_budget, offline_state, resolve
+from fedtune.data.lookup import NAMES, default_budget, is_cached, offline_state, resolve
 from fedtune.data.sources import load_texts
 from fedtune.errors import BadInput
 
@@ -76,10 +76,60 @@ def test_unknown_names_are_refused(name: str, message: str) -> None:
     assert caught.value.faults[0][:2] == ("dataset", name)
 
 
-def test_a_file_is_no_data_set(tmp_path: Path) -> None:
-    (tmp_path / "train.csv").write_text("text,label\na,0\n")
-    with pytest.raises(BadInput, match="is a file; allowed is the folder"):
-        resolve(str(tmp_path / "train.csv"))
+@pytest.mark.parametrize(
+    "name",
+    ["a.csv", "a.TSV", "a b.json", "a.b.jsonl", "a.ndjson", "a.parquet", "a.csv.gz", "a.jsonl.XZ"],
+)
+def test_a_table_is_a_data_set_wherever_it_lies(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / name).write_bytes(b"x")
+    (tmp_path / f"link {name}").symlink_to(tmp_path / "real" / name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "real")
+    for asked in (name, f"./{name}", f"~/real/{name}", f"~/link {name}", f"../real/{name}"):
+        location = resolve(asked)
+        assert location.folder is location.hub_id is None
+        assert location.file is not None
+        assert location.file.samefile(tmp_path / "real" / name)
+        assert offline_state(asked) == f"local: {location.file}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEDTUNE_DATA", "real")
+    assert resolve(name).file == tmp_path / "real" / name
+
+
+def test_a_folder_may_be_called_like_a_table(tmp_path: Path, write_json: Write) -> None:
+    assert resolve(str(write_json(tmp_path / "a.csv"))).folder == tmp_path / "a.csv"
+    assert len(load_texts(str(tmp_path / "a.csv")).train) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("notes.txt", "is a file of a kind that is not read; allowed are .csv, .tsv, .json"),
+        ("notes", "is a file of a kind that is not read"),
+        ("a.parquet.gz", "is a file of a kind that is not read"),
+        ("a.pkl", "is a file of a kind that is not read"),
+        ("a.xlsx", "is a spreadsheet; save it as CSV in UTF-8"),
+        ("pipe.csv", "is neither a file nor a folder"),
+        ("revews.csv", "there is no such file (did you mean 'reviews.csv'?)"),
+        ("no/where/a.csv", "there is no such file"),
+        ("here/a.csv", "there is no such file"),
+    ],
+)
+def test_other_files_are_refused(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    for there in ("notes.txt", "notes", "a.parquet.gz", "a.pkl", "a.xlsx", "reviews.csv"):
+        (tmp_path / there).write_text("x")
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(BadInput, match=re.escape(message)) as caught:
+        resolve(name)
+    assert caught.value.faults[0][:2] == ("dataset", name)
+    assert resolve("owner/data.csv").hub_id == "owner/data.csv", "the hub has such names"
 
 
 @pytest.mark.parametrize("name", ["imdb", "yelp", "ag-news", "someone/something"])
@@ -176,6 +226,9 @@ def test_a_download_that_was_cut_short_is_no_cached_copy(
     prepared.mkdir()
     (prepared / "dataset_info.json").write_text("{}")
     assert offline_state("ag-news") == "cached"
+    assert is_cached("fancyzhx/ag_news", "default")
+    assert not is_cached("fancyzhx/ag_news", "de*t"), "a configuration is no pattern"
+    assert not is_cached("fancyzhx/ag_news", "another")
 
 
 def test_a_cached_copy_is_used_offline(tmp_path: Path, write_json: Write) -> None:

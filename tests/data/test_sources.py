@@ -132,6 +132,8 @@ def test_class_names_are_kept(tmp_path: Path) -> None:
         ([3, 1, 5, 1], ("1", "3", "5"), [1, 0, 2, 0]),
         (["sun", "rain", "sun", "rain"], ("rain", "sun"), [1, 0, 1, 0]),
         ([True, False, True, True], ("False", "True"), [1, 0, 1, 1]),
+        ([3.0, 1.0, 5, 1.0], ("1", "3", "5"), [1, 0, 2, 0]),
+        (["1.0", "0.0", "1.0", "1"], ("0.0", "1", "1.0"), [2, 0, 2, 1]),  # words are kept
     ],
 )
 def test_other_labels_are_numbered_in_sorted_order(
@@ -158,6 +160,12 @@ def test_other_labels_are_numbered_in_sorted_order(
         ({"headline": "a", "y": 1}, ("auto", "auto"), ("headline", "y")),
         ({"text": "a", "title": "b", "label": 1, "y": 2}, ("title", "y"), ("title", "y")),
         ({"text": "a", "genre": "b"}, ("auto", "auto"), ("text", "genre")),
+        ({"text": "a", "score": 0.0, "genre": "b"}, ("auto", "auto"), ("text", "genre")),
+        ({"text": "a", "score": 0.0}, ("auto", "auto"), ("text", "score")),
+        ({"a": "x", "b": "y", "label": 1}, ("a,b", "auto"), ("a,b", "label")),
+        ({"a": "x", "b": "y", "label": 1}, (" b , a", "auto"), ("b,a", "label")),
+        ({"a,b": "x", "a": "y", "b": "z", "c": 1}, ("a,b", "auto"), ("a,b", "c")),
+        ({"premise": "x", "hypothesis": "y", "y": 1}, ("premise", "auto"), ("premise", "y")),
     ],
 )
 def test_columns_are_found(
@@ -175,10 +183,22 @@ def test_columns_are_found(
     [
         ({"a": "x", "b": "y", "label": 1}, ("auto", "auto"), "text_column='auto': could be any of"),
         ({"text": "x", "m": 1, "n": 2}, ("auto", "auto"), "label_column='auto': could be any of m"),
-        ({"text": "x", "score": 0.5}, ("auto", "auto"), "label_column='auto': no column"),
+        ({"text": "x", "when": None}, ("auto", "auto"), "label_column='auto': no column"),
         ({"text": "x", "label": 1}, ("txt", "auto"), "no such column (did you mean 'text'?)"),
         ({"text": "x", "label": 1}, ("label", "auto"), "cannot be one: it holds int64"),
-        ({"text": "x", "score": 0.5}, ("auto", "score"), "cannot be one: it holds float64"),
+        ({"text": "x", "when": [0.5]}, ("auto", "when"), "cannot be one: it holds lists of float"),
+        ({"text": "x", "label": 1}, ("text,", "auto"), "allowed is one column, or two different"),
+        ({"a": "x", "b": "y", "label": 1}, ("a,b,a", "auto"), "allowed is one column, or two"),
+        ({"a": "x", "b": "y", "label": 1}, ("a,a", "auto"), "allowed is one column, or two"),
+        ({"a": "x", "b": "y", "label": 1}, ("a,c", "auto"), "text_column='c': there is no such"),
+        ({"a": "x", "b": "y", "label": 1}, ("a,label", "auto"), "text_column='label': cannot be"),
+        ({"a": "x", "b": "y", "label": 1}, ("auto", "auto"), "as pairs: --text-column a,b"),
+        (
+            {"question": "x", "sentence": "y", "label": 1},
+            ("auto", "auto"),
+            "could be question, sentence or both; name one, or read them as pairs: "
+            "--text-column question,sentence",
+        ),
         ({"text": "x", "label": 1}, ("text", "text"), "is the text column too"),
     ],
 )
@@ -210,6 +230,24 @@ def test_two_wrong_columns_are_two_faults(tmp_path: Path, write_json: Write) -> 
         ([("a", 0), (None, 1)], TEST, "1 of 2 examples of the train split have no text (first in"),
         ([("a", "x"), ("b", "")], [("a", "x")], "have no label (first in row 1"),
         ([("a", "x"), ("b", "y")], [("a", "x"), ("b", "z")], "no example of class 'z'"),
+        (
+            [("a", 1), ("b", 0.5)],
+            TEST,
+            "0.5 in row 1 of the train split, counted from 0)",
+        ),
+        ([("a", 0.25), ("b", 0.5)], [("c", 0.1), ("d", 0.9)], "write classes as whole numbers or"),
+        ([("a", 1.0), ("b", None)], TEST, "1 of 2 examples of the train split have no label"),
+        (
+            [("a", [0, 1]), ("b", [])],
+            [("c", [1])],
+            "several labels for a text (multi-label)",
+        ),
+        ([("a", 1), ("b", "x")], TEST, "values of different types; write all as numbers or all"),
+        (
+            [(["a"], [0]), (["b", "c"], [1, 2])],
+            [(["d"], [0])],
+            "labels of single tokens",
+        ),
     ],
 )
 def test_unusable_data_is_refused(
@@ -234,8 +272,9 @@ def test_a_declared_class_needs_training_examples(tmp_path: Path) -> None:
 
 def test_a_lone_split_saved_to_disk_is_named(tmp_path: Path) -> None:
     table(TRAIN).save_to_disk(tmp_path / "d")
-    with pytest.raises(BadInput, match="no train and no test split"):
+    with pytest.raises(BadInput, match="has no test split; splits found: train"):
         load_texts(str(tmp_path / "d"))
+    assert load_texts(str(tmp_path / "d"), may_lack_test=True).test is None
 
 
 def test_damaged_empty_and_foreign_folders_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -174,3 +175,71 @@ def test_content_hash_is_that_of_what_is_used(make_tokens: Make) -> None:
         select(one, test_examples=5),
     ]
     assert len({base, *(examples.content_hash for examples in others)}) == 1 + len(others)
+
+
+FEW = [0] * 9 + [1] * 41 + [2] * 2
+FRACTIONS = (0.01, 0.2, 0.5, 0.99)
+
+
+def drawn_test(tokens: Tokens, fraction: float | None, data_seed: int = 0) -> Examples:
+    return select(tokens, data_seed=data_seed, test_fraction=fraction)
+
+
+def one_table(make_tokens: Make, labels: list[int], classes: int = 3) -> Tokens:
+    return replace(make_tokens(labels, labels, classes), test=None)
+
+
+@pytest.mark.parametrize("fraction", FRACTIONS)
+def test_a_test_set_is_drawn_by_class(fraction: float, make_tokens: Make) -> None:
+    examples = drawn_test(one_table(make_tokens, FEW), fraction)
+    for label, count in ((0, 9), (1, 41), (2, 2)):
+        tested = int((examples.test.labels == label).sum())
+        assert tested == min(max(round(fraction * count), 1), count - 1)
+        assert tested + int((examples.train.labels == label).sum()) == count
+    assert examples.test_fraction == fraction
+    both = sorted(members(examples.train) + members(examples.test))
+    assert both == list(range(len(FEW))), "every example is in one of the two, once"
+    for split in (examples.train, examples.test):
+        assert members(split) == sorted(members(split)), "in the order of the file"
+
+
+def test_the_drawn_test_set_is_the_seeds_and_grows_with_the_fraction(
+    make_tokens: Make,
+) -> None:
+    tokens = one_table(make_tokens, FEW)
+    smaller = set()
+    for fraction in FRACTIONS:
+        larger = set(members(drawn_test(tokens, fraction).test))
+        assert smaller <= larger
+        smaller = larger
+    same, again, other = (members(drawn_test(tokens, 0.2, seed).test) for seed in (3, 3, 4))
+    assert same == again != other
+
+
+def test_other_amounts_leave_the_drawn_test_set_as_it_is(make_tokens: Make) -> None:
+    tokens = one_table(make_tokens, FEW)
+    alone = drawn_test(tokens, 0.2)
+    fewer = select(tokens, train_examples=20, validation_examples=5, test_fraction=0.2)
+    assert members(fewer.test) == members(alone.test)
+    assert fewer.validation is not None
+    used = {*members(fewer.train), *members(fewer.validation)}
+    assert used < set(members(alone.train))
+
+
+def test_without_a_fraction_the_tokens_own_is_drawn(make_tokens: Make) -> None:
+    tokens = one_table(make_tokens, FEW)
+    assert drawn_test(tokens, None).test_fraction == 0.2
+    assert drawn_test(replace(tokens, test_fraction=0.4), None).test_fraction == 0.4
+
+
+def test_a_data_set_with_a_test_split_is_not_split(make_tokens: Make) -> None:
+    tokens = make_tokens(FEW, [0, 1, 2], 3)
+    examples = drawn_test(tokens, 0.5)
+    assert (examples.train, examples.test) == (tokens.train, tokens.test)
+    assert examples.test_fraction is None
+
+
+def test_a_class_of_one_example_cannot_be_in_both(make_tokens: Make) -> None:
+    with pytest.raises(BadInput, match="class 'class 2' has one example alone") as caught:
+        drawn_test(one_table(make_tokens, [0, 0, 1, 1, 2]), 0.2)
+    assert caught.value.faults[0][:2] == ("test_fraction", 0.2)

@@ -56,6 +56,9 @@ OTHER: dict[str, Any] = {
     "device": "cuda:1",
     "threads": 2,
     "balance_classes": True,
+    "dataset_config": "sst2",
+    "test_split": "validation",
+    "test_fraction": 0.5,
 }
 
 
@@ -305,3 +308,23 @@ def test_chance_is_the_share_of_the_largest_class_of_the_test_set(bert: str) -> 
     _, examples = prepare_module.open_examples(trial)
     ones = int(examples.test.labels.sum())
     assert data_facts(trial)["summary/chance"] == max(ones, 5 - ones) / 5
+
+
+def test_data_that_change_between_two_calls_are_read_again(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one process: a file that is edited, and one of the same name in another folder."""
+    hashes = []
+    for number, folder in enumerate(("one", "one", "two", "one")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        rows = [f"rain,{i % 2}" for i in range(40 + 2 * number)]
+        Path("mine.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+        Path("mine").mkdir(exist_ok=True)
+        for split in ("train", "test"):
+            Path("mine", f"{split}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+        for dataset in ("mine.csv", "mine"):
+            config = quick(bert, dataset=dataset, train_examples="all", test_examples="all")
+            hashes.append(prepare(config).dataset_hash)
+            assert prepare(config).dataset_hash == hashes[-1]
+    assert len(set(hashes)) == len(hashes)

@@ -1,0 +1,281 @@
+"""A data set out of the folder, the file or the hub that it is in; `datasets` reads most."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import logging
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedtune.config import did_you_mean
+from fedtune.data import bbc_news, toy
+from fedtune.data.csv_files import SEPARATORS, read_csv, typed
+from fedtune.data.lookup import TOKENS_FILE, Location, is_cached, unpacked_suffix, unreachable
+from fedtune.data.text_files import read_text
+from fedtune.errors import BadInput
+from fedtune.hub import go_offline_if_unreachable
+from fedtune.paths import cache_root
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetBuilder, DatasetDict
+
+# Formats that hold tables. Others that `datasets` knows hold images or archives, or unpickle.
+_TABLES = {"parquet", "csv", "json", "arrow", "cache"}
+_CSV = (".csv", ".tsv")
+_JSON = (".json", ".jsonl", ".ndjson")
+_MOST_NAMES = 20
+
+
+def read_splits(location: Location, dataset_config: str) -> DatasetDict:
+    """Every split there is, by name; ``train`` alone where a data set is one table.
+
+    Raises BadInput where it cannot be reached or read, or has no such configuration.
+    """
+    if location.hub_id is not None:
+        return _read_hub(location, dataset_config)
+    if location.folder is not None:
+        return _read_folder(location.name, location.folder, dataset_config)
+    if dataset_config != "none":
+        raise _no_configurations(dataset_config, location.name)
+    if location.file is not None:
+        return _read_file(location.name, location.file)
+    return _generated(location.name)
+
+
+def _generated(name: str) -> DatasetDict:
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+    train, test = bbc_news.load() if name == "bbc-news" else toy.load()
+    names = bbc_news.TOPICS if name == "bbc-news" else toy.LABEL_NAMES
+    features = Features({"text": Value("large_string"), "label": ClassLabel(names=list(names))})
+
+    def table(examples: list[tuple[str, int]]) -> Dataset:
+        texts, labels = zip(*examples, strict=True)
+        return Dataset.from_dict({"text": texts, "label": labels}, features=features)
+
+    return DatasetDict(train=table(train), test=table(test))
+
+
+def _read_file(dataset: str, file: Path) -> DatasetDict:
+    import datasets
+
+    kind = unpacked_suffix(file)
+    with _quiet(False), _told_apart(dataset, "is the file damaged?"):
+        if kind in _CSV:
+            return datasets.DatasetDict({"train": _csv_table(dataset, [file])})
+        if kind in _JSON:
+            read_text(dataset, file, only_utf8=True)
+        builder = datasets.load_dataset_builder(
+            "json" if kind in _JSON else "parquet",
+            data_files={"train": [glob.escape(str(file))]},
+            cache_dir=str(_cache()),
+        )
+        return _prepared(dataset, builder)
+
+
+def _read_folder(dataset: str, folder: Path, dataset_config: str) -> DatasetDict:
+    import datasets
+
+    if (folder / TOKENS_FILE).exists():
+        raise BadInput.of("dataset", dataset, "holds tokens, not texts; give the texts' folder")
+    saved = [name for name in ("dataset_dict.json", "state.json") if (folder / name).is_file()]
+    if saved and dataset_config != "none":
+        raise _no_configurations(dataset_config, dataset)
+    needed = "needed are parquet, csv or json files named train* and test*"
+    with _quiet(False), _told_apart(dataset, needed):
+        if not saved:
+            return _build(dataset, str(folder), dataset_config, _cache())
+        found = datasets.load_from_disk(str(folder))
+        if isinstance(found, datasets.DatasetDict):
+            return found
+        return datasets.DatasetDict({"train": found})
+
+
+def _read_hub(location: Location, dataset_config: str) -> DatasetDict:
+    assert location.hub_id is not None
+    online = go_offline_if_unreachable()
+    if not online and not is_cached(location.hub_id, dataset_config):
+        raise unreachable(location.name, location.hub_id)
+    needed = "needed are parquet, csv or json files of a train and a test split"
+    with _quiet(sys.stderr.isatty()), _told_apart(location.name, needed):
+        return _build(location.name, location.hub_id, dataset_config, None)
+
+
+def _cache() -> Path:
+    """The copies that `datasets` makes of local files belong to fedtune's cache, where one command
+    removes them, and not among the things the user has downloaded.
+    """
+    return cache_root() / "datasets"
+
+
+def _build(dataset: str, path: str, dataset_config: str, cache: Path | None) -> DatasetDict:
+    import datasets
+
+    def builder_with(**options: Any) -> DatasetBuilder:
+        name = None if dataset_config == "none" else dataset_config
+        where = str(cache) if cache else None
+        return datasets.load_dataset_builder(path, name, cache_dir=where, **options)
+
+    try:
+        builder = builder_with()
+    except ValueError as error:
+        raise _wrong_configuration(dataset, path, dataset_config) or error from None
+    kind = type(builder).__module__.rpartition(".")[2]
+    if kind not in _TABLES:
+        raise BadInput.of(
+            "dataset", dataset, f"holds {kind} files; allowed are parquet, csv and json"
+        )
+    folder = Path(path) if Path(path).is_dir() else None
+    files = builder.config.data_files or {}
+    if folder is not None:
+        _refuse_several(dataset, folder, files)
+        if kind == "csv" and _can_be_sniffed(builder):
+            return _csv_splits(dataset, builder, files)
+        if kind == "json":
+            for file in (Path(file) for found in files.values() for file in found):
+                if unpacked_suffix(file) in _JSON:
+                    read_text(dataset, file, only_utf8=True)
+    if kind == "csv":  # pandas would make nulls of texts such as "None", "NA" and ""
+        builder = builder_with(keep_default_na=False)
+    return _prepared(dataset, builder)
+
+
+def _prepared(dataset: str, builder: DatasetBuilder) -> DatasetDict:
+    # No checks: a part of a data set keeps the card, and with it the sizes, of the whole.
+    builder.download_and_prepare(verification_mode="no_checks")
+    splits = builder.as_dataset()
+    for rows in splits.values():  # the columns as lists, or all records under a key
+        kinds = {type(feature).__name__ for feature in rows.features.values()}
+        if len(splits) == len(rows) == 1 and kinds <= {"List", "dict"}:
+            message = "holds one record of lists or objects; needed is a list of records, or a "
+            raise BadInput.of("dataset", dataset, f"{message}record in each line")
+    return splits
+
+
+def _can_be_sniffed(builder: DatasetBuilder) -> bool:
+    """Whether csv files are to be read by what is in them: their card does not say how."""
+    files = [Path(file) for found in builder.config.data_files.values() for file in found]
+    told, usual = builder.config.pd_read_csv_kwargs, type(builder.config)().pd_read_csv_kwargs
+    changed = {key for key, value in told.items() if value != usual.get(key)}
+    return (
+        changed <= {"sep"}
+        and builder.config.sep in SEPARATORS
+        and all(unpacked_suffix(file) in _CSV for file in files)
+    )
+
+
+def _csv_splits(
+    dataset: str, builder: DatasetBuilder, files: Mapping[str, Sequence[str]]
+) -> DatasetDict:
+    from datasets import DatasetDict
+
+    tables = {
+        str(split): _csv_table(dataset, [Path(file) for file in found])
+        for split, found in files.items()
+    }
+    features = builder.info.features
+    if features:  # of a card, which may name the classes
+        tables = {split: table.cast(features) for split, table in tables.items()}
+    return DatasetDict(tables)
+
+
+def _csv_table(dataset: str, files: Sequence[Path]) -> Dataset:
+    """The rows of all files of a split, whose types are those of the values in all of them."""
+    import pyarrow as pa
+    from datasets import Dataset
+
+    columns: dict[str, list[str]] = {}
+    for file in files:
+        found = read_csv(dataset, file)
+        if columns and set(found) != set(columns):
+            raise BadInput.of(
+                "dataset",
+                dataset,
+                f"{file.name} has the columns {', '.join(found)}, and {files[0].name} has "
+                f"{', '.join(columns)}",
+            )
+        for name, values in found.items():
+            columns.setdefault(name, []).extend(values)
+    return Dataset(pa.table({name: typed(values) for name, values in columns.items()}))
+
+
+def _refuse_several(dataset: str, folder: Path, files: Mapping[str, Sequence[str]]) -> None:
+    """Raise BadInput for a folder of data sets, which `datasets` would read as one large one."""
+    inside = [Path(file).relative_to(folder) for file in files.get("train", ())]
+    tops = sorted({file.parts[0] for file in inside if len(file.parts) > 1})
+    if len(tops) > 1:
+        raise BadInput.of(
+            "dataset",
+            dataset,
+            f"holds several data sets ({', '.join(tops)}); allowed is the folder of one of them",
+        )
+
+
+def _no_configurations(dataset_config: str, dataset: str) -> BadInput:
+    message = f"{dataset} has no configurations to choose from; leave it out"
+    return BadInput.of("dataset_config", dataset_config, message)
+
+
+def _wrong_configuration(dataset: str, path: str, dataset_config: str) -> BadInput | None:
+    """The error for a configuration that is missing or absent; None where it is neither."""
+    import datasets
+
+    try:
+        names = list(datasets.get_dataset_config_names(path))
+    except Exception:  # whatever the hub raises: then the first error is the one to tell
+        return None
+    listed = ", ".join(names[:_MOST_NAMES])
+    listed += f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    if dataset_config == "none" and len(names) > 1:
+        return BadInput.of(
+            "dataset",
+            dataset,
+            f"has several configurations ({listed}); choose one: --dataset-config {names[0]}",
+        )
+    if dataset_config in ("none", *names):
+        return None
+    if names in ([], ["default"]):
+        return _no_configurations(dataset_config, dataset)
+    hint = did_you_mean(dataset_config, names)
+    message = f"{dataset} has no such configuration{hint}; allowed is {listed}"
+    return BadInput.of("dataset_config", dataset_config, message)
+
+
+@contextlib.contextmanager
+def _told_apart(dataset: str, needed: str) -> Iterator[None]:
+    """Make a line of bad input of whatever `datasets` says about files that it cannot read."""
+    from datasets.exceptions import DatasetsError
+
+    try:
+        yield
+    except BadInput:
+        raise
+    except (DatasetsError, OSError, ValueError, TypeError, NotImplementedError) as error:
+        root = error.__cause__ or error
+        reason = " ".join(f"{type(root).__name__}: {root}".split())[:300]
+        raise BadInput.of("dataset", dataset, f"cannot be read ({reason}); {needed}") from error
+
+
+@contextlib.contextmanager
+def _quiet(show_progress: bool) -> Iterator[None]:
+    """Keep `datasets` from printing, and from reporting the use of local folders to its makers."""
+    import datasets
+
+    hub_log = logging.getLogger("huggingface_hub")  # says so when a README has no metadata
+    verbosity, hub_level = datasets.logging.get_verbosity(), hub_log.level
+    bars_were_on = not datasets.are_progress_bars_disabled()
+    datasets.logging.set_verbosity(logging.CRITICAL)  # what cannot be read is told in an error
+    hub_log.setLevel(logging.ERROR)
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    if not show_progress:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(verbosity)
+        hub_log.setLevel(hub_level)
+        if bars_were_on:
+            datasets.enable_progress_bars()

@@ -1,0 +1,67 @@
+"""Finished trials keep their names, whatever fields come later."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fedtune.config import FIELDS, LATER, UNHASHED
+from fedtune.trial.identity import Trial
+
+STUDY = Path(__file__).parents[2] / "docs" / "results" / "mini-study" / "rounds.tar.gz"
+
+#: Every field that came after engine 3, with its default for good: another one would rename trials.
+CAME_LATER = {
+    "balance_classes": False,  # 2026-11
+    "dataset_config": "none",  # 2026-11
+    "test_fraction": "none",  # 2026-11
+    "test_split": "test",  # 2026-11
+}
+
+
+@pytest.fixture(scope="module")
+def published() -> list[dict[str, Any]]:
+    """``config.yaml`` of every published trial."""
+    found = []
+    with tarfile.open(STUDY) as archive:
+        for member in archive:
+            if member.name.endswith("/config.yaml"):
+                file = archive.extractfile(member)
+                assert file is not None
+                found.append(yaml.load(file, yaml.CSafeLoader))
+    return found
+
+
+def test_published_trials_keep_their_names(published: list[dict[str, Any]]) -> None:
+    assert len(published) == 162
+    for values in published:
+        trial = Trial.from_dict(values)
+        assert trial.trial_id == values["trial_id"]
+        assert trial.baseline_id == values["baseline_trial_id"]
+
+
+def test_fields_that_came_later_have_the_defaults_they_came_with(
+    published: list[dict[str, Any]],
+) -> None:
+    assert dict(LATER) == CAME_LATER
+    older = set(FIELDS) - set(LATER)
+    assert older <= set(published[0]), "a new field has to be marked as Later"
+
+
+@pytest.mark.parametrize("field", sorted(CAME_LATER))
+def test_a_later_field_is_hashed_where_it_differs(
+    field: str, published: list[dict[str, Any]]
+) -> None:
+    assert field not in UNHASHED
+    values = published[0] | {"balance_classes": False}
+    trial = Trial.from_dict(values)
+    said = Trial.from_dict(values | {field: CAME_LATER[field]})
+    other = {"balance_classes": True, "test_fraction": 0.3}.get(field, "other")
+    changed = Trial.from_dict(values | {field: other})
+    assert said.trial_id == trial.trial_id
+    assert changed.trial_id != trial.trial_id
+    assert changed.baseline_id != trial.baseline_id
