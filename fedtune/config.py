@@ -195,6 +195,9 @@ class TrialConfig(BaseModel):
     threads: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1")] = Field(
         "auto", description="CPU threads of a trial; auto: cores / min(cores, federated trials)"
     )
+    system_metrics: Annotated[bool, Allowed("true or false")] = Field(
+        False, description="sample what a trial's process takes: CPU, memory, GPU memory"
+    )
 
     def __init__(self, **values: Any) -> None:
         faults = find_faults(values)
@@ -214,7 +217,7 @@ FIELDS: tuple[str, ...] = tuple(TrialConfig.model_fields)
 UNHASHED: frozenset[str] = frozenset(
     (
         *("budget_rounds", "max_rounds", "target_fraction", "target_accuracy", "stop", "stop_on"),
-        *("eval_every", "device", "threads"),
+        *("eval_every", "device", "threads", "system_metrics"),
     )
 )
 

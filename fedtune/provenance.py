@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 import subprocess
+import sys
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +29,23 @@ def committed_at(path: Path) -> str | None:
     if _git(folder, "status", "--porcelain", "--ignored", "--", path.name) != "":
         return None
     return _git(folder, "log", "-1", "--format=%cI", "--", path.name) or None
+
+
+def user() -> str | None:
+    """Who runs this; None where the system knows no name, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        return None
+
+
+def command() -> str:
+    """What runs this, in a word or two: ``fedtune run``, or the name of a script of one's own."""
+    program, *words = sys.argv or [""]
+    path = Path(program)
+    if path.name != "fedtune" and path.parts[-2:] != ("fedtune", "__main__.py"):
+        return path.name or "Python"
+    return " ".join(["fedtune", *(word for word in words[:1] if not word.startswith("-"))])
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

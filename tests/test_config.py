@@ -32,7 +32,7 @@ COUNTS_FROM_ZERO = ("seed", "data_seed", "validation_examples")
 COUNTS_OR_ALL = ("train_examples", "test_examples")
 COUNTS_OR_AUTO = ("budget_rounds", "max_rounds", "threads")
 NUMBERS = ("momentum", "weight_decay", "target_fraction")
-FLAGS = ("drop_last", "attention_mask", "balance_classes")
+FLAGS = ("drop_last", "attention_mask", "balance_classes", "system_metrics")
 WORDS: dict[str, tuple[str, ...]] = {
     "client_optimizer": ("sgd", "adamw"),
     "shuffle": ("every_epoch", "once"),
@@ -101,6 +101,7 @@ def test_defaults_are_the_contracts() -> None:
         "precision": "auto",
         "device": "auto",
         "threads": "auto",
+        "system_metrics": False,
     }
 
 
@@ -115,6 +116,7 @@ def test_fields_outside_the_identity_are_the_contracts() -> None:
         "eval_every",
         "device",
         "threads",
+        "system_metrics",
     } == UNHASHED
 
 

@@ -66,10 +66,19 @@ def _sync(store: Path, plan: Plan, uri: str, refused: list[str]) -> str:
     """What was done, in words; ``refused`` gets a line for each trial that is not in whole."""
     from mlflow.exceptions import MlflowException
 
-    projection = Projection(uri, plan.name, plan.axes, plan.tags(), inherit=False)
-    projection.open_sweep()
     in_use = {trial_id for trial_id in plan.by_id() if TrialFolder(store, trial_id).in_use}
     report, added, at_work = LaunchResult.of_store(store, plan), 0, 0
+    projection = Projection(
+        uri,
+        plan.name,
+        plan.axes,
+        plan.tags(),
+        params=plan.params(),
+        called=plan.called(),
+        results=lambda: report.results,
+        inherit=False,
+    )
+    projection.open_sweep()
     for result in report.results:
         trial_id = result.trial.trial_id
         if trial_id in in_use and not result.ended:
@@ -84,9 +93,9 @@ def _sync(store: Path, plan: Plan, uri: str, refused: list[str]) -> str:
                 name = run_name(result.trial, plan.axes)
                 refused.append(f"{name} is not in MLflow whole ({first_line(error)})")
         if trial_id in report.failed:
-            projection.set_outcome(result.trial, "failed")
+            projection.set_outcome(result, "failed")
         elif trial_id in report.waiting:
-            projection.set_outcome(result.trial, "waiting")
+            projection.set_outcome(result, "waiting")
     told = f"{added} rounds added"
     if at_work:  # the sweep's end is theirs too
         return f"{told}, {at_work} trials left to whoever is at work on them"

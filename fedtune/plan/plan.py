@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from fedtune.errors import BadInput, Fault
 from fedtune.models.zoo import PAPER_LEARNING_RATE, card_learning_rate, find_model
 from fedtune.plan.sweepfile import SweepSpec, check_told_apart, name_of
 from fedtune.tracking import names
+from fedtune.tracking.called import as_called, called
 from fedtune.trial.folder import TrialFolder, write_atomically
 from fedtune.trial.identity import ENGINE, Trial
 from fedtune.trial.prepare import prepare_all
@@ -53,18 +54,36 @@ class Plan:
     def tags(self) -> dict[str, str]:
         """What MLflow is told of the sweep: its trials, begun or not, its grid, its sweep file.
 
-        The grid only where the trials are all combinations of models, data sets, K and seeds. What
-        does not apply is "", since MLflow would keep the value of an earlier launch.
+        The grid only where the trials are all combinations of models, data sets, K and seeds.
         """
-        grid = {
-            name: sorted({getattr(trial.config, name) for trial in self.trials})
-            for name in ("model", "dataset", "clients", "seed")
-        }
-        whole = math.prod(map(len, grid.values())) == len(self.trials)
+        grid = self._values(("model", "dataset", "clients", "seed"))
+        told = {names.TRIALS: names.listed(self.by_id())}
+        if math.prod(map(len, grid.values())) == len(self.trials):
+            told[names.PLANNED] = json.dumps(grid)
         files = (names.SWEEP_FILE, names.SWEEP_FILE_SHA256, names.SWEEP_FILE_COMMITTED)
-        told = {key: self.source.get(key.removeprefix("fedtune."), "") for key in files}
-        told[names.PLANNED] = json.dumps(grid) if whole else ""
-        return told | {names.TRIALS: names.listed(self.by_id())}
+        source = {key: self.source.get(key.removeprefix("fedtune.")) for key in files}
+        return told | {key: value for key, value in source.items() if value}
+
+    def params(self) -> dict[str, str]:
+        """What MLflow is told that the sweep spans: the values of each axis, ``1,8,32``."""
+        axes = dict.fromkeys(("model", "dataset", "clients", "seed", *self.axes))
+        texts = {axis: ",".join(map(str, values)) for axis, values in self._values(axes).items()}
+        return {axis: text[: names.LONGEST_PARAM] for axis, text in texts.items()}
+
+    def called(self) -> dict[tuple[str, str], str]:
+        """What MLflow's pages call models and data sets."""
+        return called(self.trials)
+
+    def _values(self, axes: Iterable[str]) -> dict[str, list[Any]]:
+        """The values of each axis as the pages show them, numbers by their size before words."""
+        known = self.called()
+        configs = [as_called(trial, known).config for trial in self.trials]
+        return {
+            axis: sorted(
+                {getattr(config, axis) for config in configs}, key=lambda v: (isinstance(v, str), v)
+            )
+            for axis in axes
+        }
 
     def save(self, store: Path) -> None:
         """Keep the plan in ``<store>/sweeps/<name>.yaml``.

@@ -15,12 +15,12 @@ from fedtune.errors import first_line
 from fedtune.plan.plan import Plan, earlier_plan
 from fedtune.plan.sweepfile import check_name
 from fedtune.run.trainable import DIVERGED, TRIAL_ID
-from fedtune.tracking.names import LAUNCHED, PLANNED, TRIALS
+from fedtune.tracking.names import LAUNCHED
 from fedtune.tracking.projection import Projection
 from fedtune.tracking.uri import resolve_uri
 from fedtune.tracking.writer import Writer
 from fedtune.trial.identity import Trial
-from fedtune.trial.results import stored_trial
+from fedtune.trial.results import Result, read_result, stored_trial
 
 
 class MlflowCallback(tune.Callback):
@@ -47,8 +47,10 @@ class MlflowCallback(tune.Callback):
         """Called by Tune when the experiment begins."""
         store = Path(self._store)
         # Which trials there will be is not known, and what `fedtune sync` told of them may change.
-        tags = {LAUNCHED: str(round(1000 * time.time())), TRIALS: "", PLANNED: ""}
-        connect = partial(Projection, self._uri, self._sweep, sweep_tags=tags)
+        tags = {LAUNCHED: str(round(1000 * time.time()))}
+        connect = partial(
+            Projection, self._uri, self._sweep, sweep_tags=tags, results=self._results
+        )
         self._writer = Writer(connect, store, {})
         earlier = earlier_plan(store, self._sweep)
         self._planned = dict(earlier.by_id()) if earlier else {}
@@ -76,7 +78,9 @@ class MlflowCallback(tune.Callback):
         left = dict(self._writer.flush())
         projection = self._writer.projection
         if projection is not None:
+            plan = self._plan()
             try:
+                projection.describe(plan.axes, plan.params(), plan.called())
                 projection.close_sweep("FINISHED")
             except Exception as error:  # whatever a database, a network or a server can raise
                 left["the sweep's end"] = first_line(error)
@@ -91,17 +95,23 @@ class MlflowCallback(tune.Callback):
         trial = stored_trial(Path(self._store), trial_id)
         if trial is not None:
             if trial_id not in self._writer.trials:
-                self._plan(trial)
+                self._planned[trial_id] = trial
+                self._plan().save(Path(self._store))  # for `fedtune status` and `fedtune sync`
             self._writer.trials[trial_id] = trial
             self._writer.update(trial_id, status)
 
-    def _plan(self, trial: Trial) -> None:
-        """Keep that the sweep has this trial, for `fedtune status` and `fedtune sync`."""
-        self._planned[trial.trial_id] = trial
+    def _results(self) -> list[Result]:
+        """How the trials stand that the sweep has had so far."""
+        trials = dict(self._planned)
+        store = Path(self._store)
+        return [read_result(store, t, trials.get(t.baseline_id)) for t in trials.values()]
+
+    def _plan(self) -> Plan:
+        """The trials that the sweep has had so far."""
         trials = tuple(self._planned.values())
         values = {f: {getattr(t.config, f) for t in trials} for f in FIELDS if f not in UNHASHED}
         axes = tuple(f for f, found in values.items() if len(found) > 1)
-        Plan(self._sweep, axes, trials).save(Path(self._store))
+        return Plan(self._sweep, axes, trials)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_writer": None}  # Tune pickles its callbacks

@@ -71,9 +71,16 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     def connect() -> Projection:
         from fedtune.tracking.projection import Projection
 
-        # The saved plan knows of earlier launches of a sweep that grows.
-        tags = load_plan(store, plan.name).tags() | launched
-        return Projection(uri, plan.name, plan.axes, tags)
+        whole = load_plan(store, plan.name)  # with earlier launches of a sweep that grows
+        return Projection(
+            uri,
+            whole.name,
+            whole.axes,
+            whole.tags() | launched,
+            params=whole.params(),
+            called=whole.called(),
+            results=lambda: LaunchResult.of_store(store, whole).results,
+        )
 
     launch.writer = writer = Writer(connect, store, plan.by_id())
     try:

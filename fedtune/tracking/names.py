@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fedtune.config import FIELDS, UNHASHED
+from fedtune.provenance import command, user
 from fedtune.trial.identity import ENGINE, Trial
 
 EXPERIMENT = "fedtune"
@@ -34,11 +35,20 @@ SWEEP_FILE = "fedtune.sweep_file"
 SWEEP_FILE_SHA256 = "fedtune.sweep_file_sha256"
 SWEEP_FILE_COMMITTED = "fedtune.sweep_file_committed"
 
+#: Those of them that not every sweep has: where a launch tells none, an earlier one's goes.
+OPTIONAL = (TRIALS, PLANNED, SWEEP_FILE, SWEEP_FILE_SHA256, SWEEP_FILE_COMMITTED)
+
+# MLflow's own: what its pages show in columns and at the top.
+RUN_NAME = "mlflow.runName"
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
+USER = "mlflow.user"
+SOURCE, SOURCE_TYPE, VERSION = (f"mlflow.source.{what}" for what in ("name", "type", "git.commit"))
+COLOUR = "mlflow.runColor"
 
-#: MLflow cuts a tag, and so a note, at this many characters.
+#: MLflow cuts a tag, and so a note, and a parameter at this many characters.
 LONGEST_TAG = 8000
+LONGEST_PARAM = 6000
 
 #: Fields that every run's name has; other swept fields are appended to it.
 _NAMED_FIELDS = ("clients", "model", "dataset", "seed")
@@ -75,6 +85,18 @@ def tags(trial: Trial) -> dict[str, str]:
     return own | {f"fedtune.{f}": str(getattr(trial.config, f)) for f in sorted(UNHASHED)}
 
 
+def shown_tags(commit: str, known: Mapping[str, str]) -> dict[str, str]:
+    """What MLflow's pages show of a run in columns: who and which command made it, unless that is
+    ``known`` already, and the ``commit`` of the code, where it is one.
+    """
+    told = {USER: user(), SOURCE: command(), SOURCE_TYPE: "LOCAL"}
+    shown = {key: value for key, value in told.items() if value and key not in known}
+    is_project = known.get(SOURCE_TYPE) == "PROJECT"  # of which MLflow has told it
+    if re.fullmatch("[0-9a-f]{40}", commit) and not is_project:
+        shown[VERSION] = commit
+    return shown
+
+
 def origin_tags(origin: Mapping[str, Any]) -> dict[str, str]:
     """Which code computed a trial, and on what."""
     return {f"fedtune.{key}": str(value) for key, value in origin.items() if key != "begun_ms"}
@@ -93,36 +115,27 @@ def is_listed(trial_id: str, value: str) -> bool:
     return not told or trial_id[: len(told[0])] in told
 
 
-def charts_url(tracking_uri: str, experiment_id: str, sweep: str) -> str:
-    """The page that charts a sweep's trials together.
-
-    MLflow charts only top-level runs, and a sweep's trials are nested: hence the filter that leaves
-    the sweep's run out, and an order other than by creation, under which nothing is nested.
-    """
-    query = f"tags.`{SWEEP}` = '{sweep}' and tags.`{KIND}` != 'sweep'"
-    order = "metrics.`summary/clients`"
-    return (
-        f"{_ui(tracking_uri)}/#/experiments/{experiment_id}/runs"
-        f"?compareRunsMode=CHART&searchFilter={quote(query)}"
-        f"&orderByKey={quote(order)}&orderByAsc=true"
-    )
+def run_page(experiment_id: str, run_id: str) -> str:
+    """The page of a run, as a link within MLflow's pages."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}?{urlencode(_TRAINING)}"
 
 
-def accuracy_url(tracking_uri: str, experiment_id: str, run_ids: Sequence[str]) -> str:
-    """The page with the accuracy per round of these runs, one curve each."""
-    query = {
-        "runs": json.dumps(list(run_ids)),
-        "experiments": json.dumps([experiment_id]),
-        "metric": json.dumps("test/accuracy"),
-        "plot_metric_keys": json.dumps(["test/accuracy"]),
-        "x_axis": "step",
-        "show_point": "true",
-    }
-    return f"{_ui(tracking_uri)}/#/metric?{urlencode(query)}"
+def view_page(experiment_id: str, key: str, *, charts: bool) -> str:
+    """The page of a saved view (see ``views.py``), with charts or as a table, as such a link."""
+    query = {"viewStateShareKey": key} | ({"compareRunsMode": "CHART"} if charts else {})
+    return f"#/experiments/{experiment_id}/runs?{urlencode(query | _TRAINING)}"
 
 
-def _ui(tracking_uri: str) -> str:
-    """Where a browser finds MLflow: at the tracking server, or at the default of ``mlflow ui``."""
-    return (tracking_uri if tracking_uri.startswith("http") else "http://127.0.0.1:5000").rstrip(
-        "/"
-    )
+def run_url(tracking_uri: str, experiment_id: str, run_id: str) -> str:
+    """The address of a run's page."""
+    return url(tracking_uri, run_page(experiment_id, run_id))
+
+
+def url(tracking_uri: str, page: str) -> str:
+    """Where a browser finds a page: at the tracking server, or at the default of ``mlflow ui``."""
+    server = tracking_uri if tracking_uri.startswith("http") else "http://127.0.0.1:5000"
+    return f"{server.rstrip('/')}/{page}"
+
+
+#: MLflow opens in its view for language model applications unless a page says otherwise.
+_TRAINING = {"workflowType": "machine_learning"}

@@ -11,18 +11,25 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
 
 from fedtune.provenance import git_commit
 from fedtune.tracking import names
+from fedtune.tracking.called import Called, as_called
+from fedtune.tracking.inputs import dataset_input
+from fedtune.tracking.sweep_run import SweepRun, Told, newest
+from fedtune.tracking.times import times_ms
 from fedtune.tracking.uri import experiment_name, find_experiment, resolve_uri
+from fedtune.tracking.views import colour
 from fedtune.trial.identity import Trial
 from fedtune.trial.results import Result
 from fedtune.trial.stopping import Outcome
+from fedtune.trial.system import SAMPLE_MARKER, read_samples
 
 #: Present in every record, so its last step tells which rounds a run has.
 _MARKER = "steps/sequential"
@@ -30,14 +37,13 @@ _MARKER = "steps/sequential"
 #: MLflow takes at most 1,000 metrics in a batch.
 _BATCH = 900
 
-#: An address with more runs than this is longer than browsers and terminals like.
-_RUNS_IN_URL = 24
-
 
 class Projection:
     """One sweep in MLflow: its run, and a run per trial beneath it. Needs one writer at a time.
 
-    ``axes`` are the fields that name the trials' runs, ``sweep_tags`` go to the sweep's own run.
+    ``axes`` are the fields that name the trials' runs; ``sweep_tags`` and ``params`` go to the
+    sweep's own run, ``called`` are the names of models and data sets (see ``called.py``), and
+    ``results`` tells how the sweep's trials stand when it is asked.
     """
 
     def __init__(
@@ -47,65 +53,48 @@ class Projection:
         axes: Sequence[str] = (),
         sweep_tags: Mapping[str, str] | None = None,
         *,
+        params: Mapping[str, str] | None = None,
+        called: Called | None = None,
+        results: Callable[[], Sequence[Result]] = tuple,
         inherit: bool = True,
     ):
-        self.uri, self.sweep, self.axes = tracking_uri, sweep, axes
-        self._sweep_tags = dict(sweep_tags or {})
+        self.uri = tracking_uri
+        told = Told(sweep, axes, sweep_tags or {}, params or {}, called or {}, results)
         for noisy in ("mlflow.store.db", "alembic"):  # they tell of every table that they make
             logging.getLogger(noisy).setLevel(logging.WARNING)
         self.client = MlflowClient(tracking_uri)
-        self._inherited = self._inherited_run() if inherit else None
-        self.experiment_id = self._experiment()
-        self.parent_id = ""
+        inherited = self._inherited_run() if inherit else None
+        self.experiment_id = self._experiment(inherited)
+        self._sweep = SweepRun(self.client, self.experiment_id, told, inherited)
         self._runs: dict[str, str] = {}
         self._last_step: dict[str, int] = {}
+        self._last_sample: dict[str, int] = {}
+
+    @property
+    def parent_id(self) -> str:
+        """The sweep's run; empty before :meth:`open_sweep`."""
+        return self._sweep.run_id
+
+    def describe(self, axes: Sequence[str], params: Mapping[str, str], called: Called) -> None:
+        """Tell what was not known when the sweep began, before it is closed."""
+        self._sweep.told = replace(self._sweep.told, axes=axes, params=params, called=called)
 
     def urls(self) -> dict[str, str]:
         """Where a browser shows the trials together: what is shown, and the address."""
-        urls = {"every metric": names.charts_url(self.uri, self.experiment_id, self.sweep)}
-        if 0 < len(self._runs) <= _RUNS_IN_URL:
-            run_ids = list(self._runs.values())
-            accuracy = names.accuracy_url(self.uri, self.experiment_id, run_ids)
-            urls = {"accuracy per round": accuracy} | urls
-        return urls
+        return {what: names.url(self.uri, page) for what, page in self._sweep.pages().items()}
 
     def open_sweep(self) -> str:
-        """Find or make the sweep's run and return its id.
-
-        Under ``mlflow run`` it is the run that MLflow made (``MLFLOW_RUN_ID``); else the newest one
-        of this sweep is opened again, so that launching again to resume does not add another.
-        """
-        own = {names.KIND: "sweep", names.SWEEP: self.sweep, names.GIT_COMMIT: git_commit()}
-        found = None if self._inherited else self._find(f"tags.`{names.KIND}` = 'sweep'")
-        if self._inherited:
-            self.parent_id = self._inherited.info.run_id
-            self.client.update_run(self.parent_id, name=self.sweep)  # MLflow draws a name by lot
-        elif found:
-            self.parent_id = found.info.run_id
-            self.client.update_run(self.parent_id, status="RUNNING")
-        else:
-            run = self.client.create_run(self.experiment_id, run_name=self.sweep)
-            self.parent_id = run.info.run_id
-        self._tag(self.parent_id, self._sweep_tags | own)
-        return self.parent_id
+        """Find or make the sweep's run and return its id."""
+        return self._sweep.open()
 
     def close_sweep(self, status: str, table: str = "", csv: str = "") -> None:
-        """Give the sweep's run the closing table, as its note and as artifacts, and end it.
+        """Give the sweep's run what its trials amount to, the closing table as its note and as
+        artifacts, and end it.
 
         Raises MlflowException where MLflow cannot be reached, and what its store of artifacts
         raises where that refuses; the run has ended by then.
         """
-        if table:
-            links = " · ".join(f"[{what}]({url})" for what, url in self.urls().items())
-            curves = f"\n\nCurves: {links}\n"
-            fits = len(table) + len(curves) <= names.LONGEST_TAG
-            note = table if fits else "The closing table is among the artifacts: `table.md`."
-            self.client.set_tag(self.parent_id, names.NOTE, note + curves)
-        if not self._inherited:  # else `mlflow run` ends it
-            self.client.set_terminated(self.parent_id, status)
-        if table:
-            self.client.log_text(self.parent_id, table + "\n", "table.md")
-            self.client.log_text(self.parent_id, csv, "table.csv")
+        self._sweep.close(status, table, csv)
 
     def project(self, result: Result, status: str = "RUNNING") -> int:
         """Bring the trial's run up to date and return how many rounds were added.
@@ -113,20 +102,17 @@ class Projection:
         ``status`` is MLflow's. Raises MlflowException where MLflow cannot be reached.
         """
         started_ms = int(result.origin.get("begun_ms", 0))
-        run_id = self._open_trial(result.trial, result.origin)
+        run_id = self._open_trial(result.trial, result.origin, result.facts)
         missing = [r for r in result.records if r["round"] > self._last_step[run_id]]
-        times = _times_ms(result.records, started_ms)
+        times = times_ms(result.records, started_ms)
         new = self._last_step[run_id] < 0 and bool(result.records)
-        batch = _metrics(_facts(result), started_ms, 0) if new else []
+        points = _metrics(_facts(result), started_ms, 0) if new else []
         for record in missing:
-            batch += _metrics(record, times[record["round"]], record["round"])
-            if len(batch) > _BATCH - 50:
-                self.client.log_batch(run_id, metrics=batch)
-                batch = []
-        if batch:
-            self.client.log_batch(run_id, metrics=batch)
+            points += _metrics(record, times[record["round"]], record["round"])
+        self._log(run_id, points)
         if missing:
             self._last_step[run_id] = missing[-1]["round"]
+        self._log_samples(run_id, result)
         if status != "RUNNING" and self._is_stale(run_id, result):
             # MLflow cannot take a metric back (rounds to a target that is not reached any more),
             # but a projection can be made anew.
@@ -144,40 +130,95 @@ class Projection:
         """The MLflow run of a trial that has been projected."""
         return self._runs.get(trial_id)
 
-    def set_outcome(self, trial: Trial, outcome: Outcome) -> None:
-        """Mark a trial that was not brought to its end (``failed``, ``waiting``)."""
-        now = {"begun_ms": round(1000 * time.time()), "git_commit": git_commit()}
-        run_id = self._open_trial(trial, now)
-        self._tag(run_id, {names.OUTCOME: outcome})
-        self.client.set_terminated(run_id, "FAILED")
+    def set_outcome(self, result: Result, outcome: Outcome) -> None:
+        """Mark a trial that was not brought to its end (``failed``, ``waiting``).
 
-    def _open_trial(self, trial: Trial, origin: Mapping[str, Any]) -> str:
+        Its run ends with its last round; one without rounds ends when it was made.
+        """
+        now = {"begun_ms": round(1000 * time.time()), "git_commit": git_commit()}
+        run_id = self._open_trial(result.trial, now | result.origin, result.facts)
+        self._tag(run_id, {names.OUTCOME: outcome})
+        started = self.client.get_run(run_id).info.start_time
+        ended = max(times_ms(result.records, started).values(), default=started)
+        self.client.set_terminated(run_id, "FAILED", ended)
+
+    def _open_trial(self, trial: Trial, origin: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         if trial.trial_id in self._runs:
             return self._runs[trial.trial_id]
-        found = self._find(f"tags.`{names.TRIAL_ID}` = '{trial.trial_id}'")
+        shown = as_called(trial, self._sweep.told.called)
+        found = self._found_trial(shown)
         if found is None:
             run = self.client.create_run(
                 self.experiment_id,
                 start_time=int(origin.get("begun_ms", 0)),
-                run_name=names.run_name(trial, self.axes),
-                tags={names.SWEEP: self.sweep, names.TRIAL_ID: trial.trial_id},
+                run_name=names.run_name(shown, self._sweep.told.axes),
+                tags={names.SWEEP: self._sweep.told.sweep, names.TRIAL_ID: trial.trial_id},
             )
-            run_id, last = str(run.info.run_id), -1
+            run_id = str(run.info.run_id)
         else:
             run_id = found.info.run_id
-            history = self.client.get_metric_history(run_id, _MARKER)
-            last = max((point.step for point in history), default=-1)
             if found.info.status != "RUNNING":
                 self.client.update_run(run_id, status="RUNNING")
             if names.OUTCOME in found.data.tags:  # not any more: it goes on
                 self.client.delete_tag(run_id, names.OUTCOME)
         if found is None or not found.data.params:  # the launch may have died between the two calls
-            values = [Param(key, value) for key, value in names.params(trial).items()]
+            values = [Param(key, value) for key, value in names.params(shown).items()]
             self.client.log_batch(run_id, params=values)
+        known = found.data.tags if found else {}
         own = names.tags(trial) | names.origin_tags(origin)
-        self._tag(run_id, own | {names.PARENT: self.parent_id})
-        self._runs[trial.trial_id], self._last_step[run_id] = run_id, last
+        own |= names.shown_tags(str(origin.get("git_commit")), known)
+        own |= {
+            names.PARENT: self.parent_id,
+            names.COLOUR: colour(shown.config, self._sweep.told.called),
+        }
+        self._tag(run_id, own)
+        if "data/train_examples" in facts:  # else it failed before its data was read
+            self._log_dataset(found, run_id, dataset_input(trial, shown.config.dataset, facts))
+        self._runs[trial.trial_id] = run_id
+        self._last_step[run_id] = self._last(run_id, _MARKER) if found else -1
+        self._last_sample[run_id] = self._last(run_id, SAMPLE_MARKER) if found else -1
         return run_id
+
+    def _found_trial(self, shown: Trial) -> Run | None:
+        """The run of a trial, unless it was made under other names of model or data set, which
+        MLflow lets nobody change: such a run is made anew.
+        """
+        condition = f"tags.`{names.TRIAL_ID}` = '{shown.trial_id}'"
+        found = newest(self.client, self.experiment_id, self._sweep.told.sweep, condition)
+        if found is None:
+            return None
+        now = {field: getattr(shown.config, field) for field in ("model", "dataset")}
+        if all(found.data.params.get(field, name) == name for field, name in now.items()):
+            return found
+        self.client.delete_run(found.info.run_id)
+        return None
+
+    def _log_dataset(self, found: Run | None, run_id: str, data: DatasetInput) -> None:
+        if found is None or not found.inputs or not found.inputs.dataset_inputs:
+            self.client.log_inputs(run_id, datasets=[data])
+        self._sweep.add_dataset(data)
+
+    def _last(self, run_id: str, metric: str) -> int:
+        """The last step that the run has of a metric; -1 without one."""
+        history = self.client.get_metric_history(run_id, metric)
+        return max((point.step for point in history), default=-1)
+
+    def _log(self, run_id: str, points: Sequence[Metric]) -> None:
+        for start in range(0, len(points), _BATCH):
+            self.client.log_batch(run_id, metrics=points[start : start + _BATCH])
+
+    def _log_samples(self, run_id: str, result: Result) -> None:
+        """What was sampled of the trial's process; the step is the number of the sample."""
+        samples = read_samples(result.samples) if result.samples else []
+        last = self._last_sample[run_id]
+        points = [
+            point
+            for number, sample in enumerate(samples)
+            if number > last
+            for point in _metrics(sample, sample["unix_ms"], number)
+        ]
+        self._log(run_id, points)
+        self._last_sample[run_id] = max(last, len(samples) - 1)
 
     def _conclude(self, run_id: str, result: Result, times: Mapping[int, int]) -> None:
         """What is tracked at a trial's end; the artifact last, in case its store refuses."""
@@ -219,17 +260,6 @@ class Projection:
     def _tag(self, run_id: str, values: Mapping[str, str]) -> None:
         self.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in values.items()])
 
-    def _find(self, condition: str) -> Run | None:
-        """The newest run of this sweep that meets ``condition``."""
-        found = self.client.search_runs(
-            [self.experiment_id],
-            f"tags.`{names.SWEEP}` = '{self.sweep}' and {condition}",
-            ViewType.ACTIVE_ONLY,
-            max_results=1,
-            order_by=["attributes.start_time DESC"],
-        )
-        return found[0] if found else None
-
     def _inherited_run(self) -> Run | None:
         """The run that ``mlflow run`` made for this process, if it is in this tracking store."""
         run_id = os.environ.get("MLFLOW_RUN_ID")
@@ -237,10 +267,10 @@ class Projection:
             return None
         return self.client.get_run(run_id)
 
-    def _experiment(self) -> str:
+    def _experiment(self, inherited: Run | None) -> str:
         """The experiment that the environment names, else ``fedtune``."""
-        if self._inherited:
-            return str(self._inherited.info.experiment_id)
+        if inherited:
+            return str(inherited.info.experiment_id)
         found = find_experiment(self.client)
         return found or str(self.client.create_experiment(experiment_name()))
 
@@ -253,12 +283,3 @@ def _metrics(values: Mapping[str, Any], timestamp_ms: int, step: int) -> list[Me
 def _facts(result: Result) -> dict[str, Any]:
     """What is tracked once at the start. (Summaries are tracked at the end.)"""
     return {key: v for key, v in result.facts.items() if not key.startswith("summary/")}
-
-
-def _times_ms(records: Sequence[Mapping[str, Any]], started_ms: int) -> dict[int, int]:
-    """When each round was over, by adding up the times in the log."""
-    times, elapsed = {}, 0.0
-    for record in records:
-        elapsed += record.get("time/round_s", 0.0) + record.get("time/eval_s", 0.0)
-        times[record["round"]] = started_ms + round(1000 * elapsed)
-    return times

@@ -115,7 +115,7 @@ class Writer:
             if result.records:
                 self.projection.project(result, status)
             if trial_id in self._outcomes:
-                self.projection.set_outcome(result.trial, self._outcomes[trial_id])
+                self.projection.set_outcome(result, self._outcomes[trial_id])
         except Exception as error:  # whatever a database, a network or a server can raise
             return f"{type(error).__name__}: {first_line(error)}"[:300]
         return None

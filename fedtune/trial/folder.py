@@ -61,6 +61,7 @@ class TrialFolder:
         self.trial_id = trial_id
         self.rounds_path = self.path / "rounds.jsonl"
         self.checkpoint = self.path / "checkpoint"
+        self.samples = self.path / "system.jsonl"
         self.failure = self.path / "error.log"
 
     @property

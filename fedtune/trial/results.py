@@ -25,7 +25,8 @@ class Result:
 
     ``facts`` are tracked once (see ``data_facts``); ``diverged`` says in which round and where;
     ``origin`` tells when it was begun (``begun_ms``, Unix time), by which code and on what;
-    ``predictions`` is the file with the test predictions at the budget, where there is one.
+    ``predictions`` is the file with the test predictions at the budget, ``samples`` that with the
+    samples of its process (see ``system.py``), where there is one.
     """
 
     trial: Trial
@@ -37,6 +38,7 @@ class Result:
     origin: dict[str, Any]
     peak_memory_mb: float | None
     predictions: Path | None
+    samples: Path | None = None
 
     def summary_metrics(self) -> dict[str, float]:
         """What is tracked once at the trial's end, under its tracked names; empty before that."""
@@ -85,6 +87,7 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
         origin={key: config[key] for key in ORIGIN if key in config},
         peak_memory_mb=folder.read_peak_memory(),
         predictions=predictions if predictions.is_file() else None,
+        samples=folder.samples if folder.samples.is_file() else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fedtune.trial.memory import PeakMemory
 from fedtune.trial.prepare import prepare
 from fedtune.trial.results import divergence, read_result
 from fedtune.trial.stopping import Target
+from fedtune.trial.system import sampled
 
 #: How long a worker waits for one that was killed and has not let go of the trial yet.
 HANDOVER_S = 30.0
@@ -91,13 +93,16 @@ def run_trial(
             folder.write_config(trial, federation.facts)
             folder.write_json("partition.json", federation.partition)
         noted = folder.read_peak_memory() or 0.0
-        for record in _new_rounds(federation, records, folder, target):
-            peak = memory.megabytes()
-            if (
-                peak is not None and peak > 1.01 * noted
-            ):  # it settles after a few rounds, and a file costs milliseconds
-                noted = folder.write_peak_memory(peak)
-            yield record
+        config = trial.config
+        samples = sampled(folder.samples, config.device) if config.system_metrics else nullcontext()
+        with samples:
+            for record in _new_rounds(federation, records, folder, target):
+                peak = memory.megabytes()
+                if (
+                    peak is not None and peak > 1.01 * noted
+                ):  # it settles after a few rounds, and a file costs milliseconds
+                    noted = folder.write_peak_memory(peak)
+                yield record
 
 
 def _new_rounds(

@@ -32,6 +32,7 @@ from fedtune.analysis.tracked import Reach
 from fedtune.errors import BadInput
 from fedtune.tracking import names
 from fedtune.trial.identity import Trial
+from fedtune.trial.results import Result
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +193,9 @@ def test_trials_that_failed_wait_diverged_or_run_are_what_they_are(tmp_path: Pat
             result_of(eight, paper_like, baseline, last=2),
         ],
     )
-    projection.set_outcome(lost, "failed")
-    projection.set_outcome(late, "waiting")
+    for trial, outcome in ((lost, "failed"), (late, "waiting")):
+        unbegun = Result(trial, [], {}, None, None, False, {}, None, None)
+        projection.set_outcome(unbegun, outcome)
 
     sweep = load_sweep(uri, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def test_a_launch_is_a_tree_of_a_sweep_and_its_trials(launched: Launched) -> Non
     assert set(runs) == {1, 4}
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
     assert {run.info.status for run in [parent, *runs.values()]} == {"FINISHED"}
-    assert parent.data.params == {}
+    spans = {"model": "bert", "dataset": "toy", "clients": "1,4", "seed": "0"}
+    assert parent.data.params == spans
     assert parent.data.tags["fedtune.kind"] == "sweep"
     assert "| 4 |" in parent.data.tags["mlflow.note.content"]
 
@@ -66,11 +68,11 @@ def test_runs_are_named_by_what_tells_them_apart(launched: Launched) -> None:
     ]
 
 
-def test_params_are_exactly_the_fields_that_identify_a_trial(launched: Launched, bert: str) -> None:
+def test_params_are_exactly_the_fields_that_identify_a_trial(launched: Launched) -> None:
     for clients, run in by_clients(launched).items():
         assert set(run.data.params) == set(FIELDS) - UNHASHED
         assert run.data.params["clients"] == str(clients)
-        assert run.data.params["model"] == bert
+        assert run.data.params["model"] == "bert", "a name, and not the folder"
         assert run.data.params["learning_rate"] == "0.05"
         assert run.data.params["precision"] == "auto"
         assert run.data.tags["fedtune.precision_used"] in ("bf16", "fp32")
@@ -110,6 +112,13 @@ def test_a_run_tells_on_what_it_was_computed(launched: Launched) -> None:
     for run in by_clients(launched).values():
         assert "cores" in run.data.tags["fedtune.hardware"]
         assert f"torch {torch.__version__}" in run.data.tags["fedtune.libraries"]
+
+
+def test_the_data_is_an_input_of_the_sweep_and_of_its_trials(launched: Launched) -> None:
+    for run in [sweep_run(launched.client, "bert-toy"), *by_clients(launched).values()]:
+        (data,) = run.inputs.dataset_inputs
+        assert data.dataset.name == "toy"
+        assert json.loads(data.dataset.profile)["train_examples"] == 256
 
 
 def test_every_round_is_there_once_under_its_tracked_names(launched: Launched) -> None:
@@ -222,7 +231,7 @@ def test_a_closing_table_too_long_for_a_note_is_among_the_artifacts(
 
     note = projection.client.get_run(run_id).data.tags["mlflow.note.content"]
     assert "`table.md`" in note
-    assert "Curves: [every metric](" in note
+    assert "Trials side by side: [charts](" in note
     table = projection.client.download_artifacts(run_id, "table.md")
     assert Path(table).read_text().count(row) == 1000
 

@@ -1,0 +1,61 @@
+"""What MLflow's pages call models and data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedtune.config import TrialConfig
+from fedtune.tracking.called import as_called, called
+from fedtune.trial.identity import Trial
+
+
+def trial(model: str, dataset: str = "toy", clients: int = 2) -> Trial:
+    config = TrialConfig(model=model, dataset=dataset, clients=clients, learning_rate=0.1)
+    return Trial(config, "auto", "model hash", "data hash", "", "")
+
+
+def models(*names: str) -> list[str]:
+    known = called([trial(name) for name in names])
+    return [known["model", name] for name in names]
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        (["/home/me/models/foo"], ["foo"]),
+        (["./foo", "~/bar/", "../baz"], ["foo", "bar", "baz"]),
+        (
+            ["mini-bert", "google-bert/bert-base-cased"],
+            ["mini-bert", "google-bert/bert-base-cased"],
+        ),
+        (["/a/foo", "/b/foo"], ["foo (a)", "foo (b)"]),
+        (["/a/x/foo", "/b/x/foo", "/b/bar"], ["foo (a-x)", "foo (b-x)", "bar"]),
+        (["foo", "/a/foo"], ["foo", "foo (a)"]),
+        (["/a/foo", "/a/./foo/"], ["foo", "foo"]),
+    ],
+)
+def test_a_path_is_called_by_what_tells_it_apart(asked: list[str], shown: list[str]) -> None:
+    assert models(*asked) == shown
+
+
+def test_a_folder_that_looks_like_a_hub_id_is_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    assert models("owner/name", "owner/other") == ["name", "owner/other"]
+
+
+def test_models_and_data_sets_are_named_each_for_themselves() -> None:
+    known = called([trial("/a/foo", "/b/foo")])
+    assert (known["model", "/a/foo"], known["dataset", "/b/foo"]) == ("foo", "foo")
+
+
+def test_a_trial_keeps_its_identity_under_other_names() -> None:
+    own = trial("/a/foo", "/b/data")
+    shown = as_called(own, called([own, trial("/c/foo")]))
+    assert (shown.config.model, shown.config.dataset) == ("foo (a)", "data")
+    assert (shown.trial_id, shown.baseline_id) == (own.trial_id, own.baseline_id)
+    assert as_called(own, {}).config.model == "foo", "where nothing else is known"
