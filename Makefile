@@ -3,7 +3,7 @@ BIN := .venv/bin
 # `mlflow run` and what it starts take the first python on the PATH.
 IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: help install demo test test-slow check bench bench-mini clean
+.PHONY: help install demo test test-slow check docs docs-links bench bench-mini clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,6 +33,13 @@ check: install ## ruff, formatting, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: install ## the documentation as a site, in docs/_build/html (the tutorial is executed: a minute)
+	@$(IN_VENV) python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+docs-links: install ## do the links of the documentation to other sites lead somewhere? (needs a network)
+	@$(IN_VENV) python -m sphinx -W --keep-going -q -b linkcheck -D nb_execution_mode=off docs docs/_build/links
+
 bench: install ## every speed table: other tools, techniques, scaling, launches (an hour)
 	@$(BIN)/python -m benchmarks
 
@@ -40,4 +47,4 @@ bench-mini: install ## the miniatures against the same models from random weight
 	@$(BIN)/python -m benchmarks.mini
 
 clean: ## remove .venv and caches, never trials
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache docs/_build

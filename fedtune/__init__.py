@@ -1,18 +1,21 @@
 """fedtune: what does it cost to spread the fine-tuning of a transformer over K clients?
 
-``TrialConfig`` and ``simulate`` need PyTorch alone. ``trainable``, ``BaselineFirstSearcher`` and
-``MlflowCallback`` are for Ray Tune scripts of your own; they are imported when they are first used,
-so that ``import fedtune`` stays quick and works where neither Ray nor MLflow is installed.
+``TrialConfig`` and ``simulate`` need PyTorch alone, ``frame`` and ``plot`` pandas and matplotlib.
+``trainable``, ``BaselineFirstSearcher`` and ``MlflowCallback`` are for Ray Tune scripts of your
+own. Each is imported when it is first used, so that ``import fedtune`` stays quick and works where
+neither Ray nor MLflow is installed.
 """
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedtune.config import TrialConfig
     from fedtune.errors import BadInput
+    from fedtune.notebook import frame, plot
     from fedtune.run.callback import MlflowCallback
     from fedtune.run.searcher import BaselineFirstSearcher
     from fedtune.run.trainable import trainable
@@ -20,10 +23,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# In a notebook without widgets tqdm warns as soon as a library imports it, and draws with letters.
+warnings.filterwarnings("ignore", message="IProgress not found")
+
 _HOMES = {
     "BadInput": "fedtune.errors",
     "TrialConfig": "fedtune.config",
     "simulate": "fedtune.trial.simulation",
+    "frame": "fedtune.notebook",
+    "plot": "fedtune.notebook",
     "trainable": "fedtune.run.trainable",
     "BaselineFirstSearcher": "fedtune.run.searcher",
     "MlflowCallback": "fedtune.run.callback",
@@ -34,6 +42,8 @@ __all__ = [
     "BaselineFirstSearcher",
     "MlflowCallback",
     "TrialConfig",
+    "frame",
+    "plot",
     "simulate",
     "trainable",
 ]

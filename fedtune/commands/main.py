@@ -281,5 +281,9 @@ def tokens(dataset: str, model: str, out: str, **asked: Any) -> None:
 def _console() -> Console:
     from rich.console import Console
 
+    # A notebook's cell (`!fedtune run`) gives itself out as a terminal, and a live table is there
+    # repeated each time it changes. Every kernel sets this, and its commands inherit it.
+    in_cell = os.environ.get("MPLBACKEND", "").endswith("matplotlib_inline.backend_inline")
     # A pipe has no width; a table must not be folded to 80 columns in a log.
-    return Console(width=None if sys.stdout.isatty() else 160)
+    width = None if sys.stdout.isatty() and not in_cell else 160
+    return Console(width=width, force_terminal=False if in_cell else None)

@@ -23,7 +23,8 @@ TRIAL_ID, DIVERGED, FAILED = "fedtune_trial_id", "diverged", "failed"
 
 def trainable(config: Mapping[str, Any]) -> None:
     """One trial for Ray Tune, resumable: ``tune.Tuner(fedtune.trainable,
-    param_space={...}).fit()``.
+    param_space={...}).fit()``, after ``ray.init(address="local")``. Without that Tune takes the Ray
+    that runs on this machine, or that of ``$RAY_ADDRESS``, whoever's it is.
 
     ``config`` holds fields of :class:`fedtune.TrialConfig` and, if wanted, ``store`` (default:
     ``./trials`` where the script was started). Reports every round's record under its tracked

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from fedtune.config import TrialConfig
-from fedtune.errors import BadInput, first_line
+from fedtune.errors import BadInput, check_writable, first_line
 from fedtune.federated.local import Diverged
 from fedtune.machine import device_exists
+from fedtune.paths import expanded
 from fedtune.trial.federation import Federation
 from fedtune.trial.folder import DamagedFolder, TrialFolder
 from fedtune.trial.identity import Trial
+from fedtune.trial.isolation import in_plain_torch
 from fedtune.trial.memory import PeakMemory
 from fedtune.trial.prepare import prepare
 from fedtune.trial.results import divergence, read_result
@@ -35,6 +37,7 @@ def checkpoint_pause(took_s: float) -> float:
     return max(1.0, 10 * took_s)
 
 
+@in_plain_torch
 def simulate(config: TrialConfig, store: str | Path | None = None) -> Iterator[dict[str, Any]]:
     """Run one trial and give the record of every round, round 0 (the untrained model) first.
 
@@ -44,14 +47,23 @@ def simulate(config: TrialConfig, store: str | Path | None = None) -> Iterator[d
 
     Ends by the stop rule (:class:`fedtune.trial.stopping.StopRule`), with ``target_accuracy`` as
     the target. Raises BadInput before anything starts, and Diverged when a loss or a parameter
-    stops being finite.
+    stops being finite. As with every generator, that is when the first record is asked for.
+
+    What the caller has set in PyTorch (``no_grad``, a default dtype or device, autocast …) is kept
+    away from the trial, and is as it was whenever the caller has the word.
 
     >>> config = TrialConfig(model="mini-bert", dataset="toy", clients=2, budget_rounds=1)
     >>> [record["round"] for record in simulate(config)]  # doctest: +SKIP
     [0, 1, 2]
     """
+    if not isinstance(config, TrialConfig):
+        kind = type(config).__name__
+        raise BadInput.of("config", None, f"allowed is a fedtune.TrialConfig, this is a {kind}")
+    if store is not None:
+        store = expanded(store)
+        check_writable("store", store)
     trial = prepare(config)
-    folder = TrialFolder(Path(store), trial.trial_id) if store is not None else None
+    folder = TrialFolder(store, trial.trial_id) if store is not None else None
     yield from run_trial(trial, folder, lambda: Target(trial.own_target))
 
 

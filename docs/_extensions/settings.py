@@ -1,0 +1,36 @@
+"""The directive ``settings``: every field of TrialConfig with its meaning, values and default."""
+
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from fedtune.config import FIELDS, UNHASHED, TrialConfig, allowed
+
+
+class Settings(SphinxDirective):
+    """A ``py:attribute`` for each field, so that ``:py:attr:`` and the search find it."""
+
+    def run(self) -> list[nodes.Node]:
+        lines = [line for field in FIELDS for line in _described(field)]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+def _described(field: str) -> list[str]:
+    info = TrialConfig.model_fields[field]
+    required = info.is_required()
+    assert info.description is not None
+    said = [
+        f"{info.description[0].upper()}{info.description[1:]}.",
+        f"Allowed is {allowed(field)}.",
+    ]
+    said += ["Required."] * required + ["Part of the trial's identity."] * (field not in UNHASHED)
+    value = [] if required else [f":value: {str(info.default).lower()}"]
+    return [f"````{{py:attribute}} {field}", *value, "", " ".join(said), "````", ""]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.add_directive("settings", Settings)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,69 @@
+"""Keeps what the caller has set in PyTorch away from a trial.
+
+A trial has the same bits whoever runs it: in a notebook under ``torch.no_grad()``, in a program
+whose default dtype is float64, inside somebody else's autocast.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Precisions in which a product of two fp32 matrices is one of fp32 matrices.
+_EXACT = ("none", "ieee")
+
+
+def in_plain_torch(function: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T]]:
+    """A generator function whose every step runs in :func:`plain_torch`.
+
+    Between steps, while the caller has the word, everything is as the caller has set it. What
+    counts is where ``next`` is called, which may be elsewhere than where the generator was made.
+    """
+
+    @functools.wraps(function)
+    def isolated(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        steps = function(*args, **kwargs)
+        try:
+            while True:
+                with plain_torch():
+                    try:
+                        step = next(steps)
+                    except StopIteration:
+                        return
+                yield step
+        finally:  # a caller that has seen enough closes this generator, not the one within
+            with plain_torch():
+                steps.close()  # type: ignore[attr-defined]
+
+    return isolated
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """PyTorch as it is right after its import: gradients, float32, the CPU, no autocast.
+
+    Threads and random numbers are not touched here: a trial has its own.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":  # the context slows every call down
+            stack.enter_context(torch.device("cpu"))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
+        cpu: Any = torch.backends.mkldnn  # whose type does not have what it has
+        for products in (cpu.matmul, torch.backends.cuda.matmul):
+            if products.fp32_precision not in _EXACT:
+                stack.callback(setattr, products, "fp32_precision", products.fp32_precision)
+                products.fp32_precision = "ieee"
+        yield
