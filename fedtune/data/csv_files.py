@@ -13,14 +13,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fedtune.data.columns import LABEL_NAMES, TEXT_NAMES
 from fedtune.data.text_files import read_text
 from fedtune.errors import BadInput
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 #: What separates fields, and what it is called.
 SEPARATORS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
@@ -183,14 +180,12 @@ def _header_problem(reading: _Reading) -> str:
     )
 
 
-def typed(values: Sequence[str]) -> pa.Array:
-    """A column as Arrow has it: whole numbers, numbers, truth values, or else text."""
-    import pyarrow as pa
-
+def typed(values: Sequence[str]) -> tuple[str, list[Any]]:
+    """A column's type as `datasets` calls it, and the values: numbers, truth values, or text."""
     if all(map(_INTEGER.fullmatch, values)):
-        return pa.array([int(value) for value in values], pa.int64())
+        return "int64", list(map(int, values))
     if all(map(_NUMBER.fullmatch, values)):
-        return pa.array([float(value) for value in values], pa.float64())
+        return "float64", list(map(float, values))
     if all(map(_TRUTH.__contains__, values)):
-        return pa.array([_TRUTH[value] for value in values], pa.bool_())
-    return pa.array(values, pa.large_string())
+        return "bool", [_TRUTH[value] for value in values]
+    return "large_string", list(values)

@@ -22,14 +22,13 @@ def missing_texts(splits: Mapping[Split, Dataset], column: str) -> list[Fault]:
         # Arrow counts nulls without making Python objects of all texts
         if data.with_format("arrow")[:][column].null_count:
             rows = [row for row, text in enumerate(data[column]) if text is None]
-            faults.append(_row_fault("text_column", column, split, rows, len(data), "have no text"))
+            where = _where(split, splits)
+            faults.append(_row_fault("text_column", column, where, rows, len(data), "have no text"))
     return faults
 
 
 def are_hidden(data: Dataset, column: str) -> bool:
-    """Whether a split has no labels to test on: no such column, or nothing but -1 or nothing."""
-    if column not in data.features:
-        return True
+    """Whether a split has no labels to test on: all are missing, or negative (GLUE's are -1)."""
     values = data[column][:]
     return all(map(_is_missing, values)) or all(_is_negative(value) for value in values)
 
@@ -106,29 +105,32 @@ def _unusable_labels(column: str, values: Mapping[Split, list[Any]]) -> list[Fau
             for is_bad in (_is_missing, _is_negative, _is_fraction)
         )
         if fractions:  # of one kind in all splits, so one line is enough
-            return [
-                Fault(
-                    "label_column",
-                    column,
-                    f"holds numbers with a fraction ({found[fractions[0]]:g} in row {fractions[0]} "
-                    f"of the {split} split, counted from 0); to predict a number (regression) is "
-                    "not for fedtune, which gives a text a class: write classes as whole numbers "
-                    "or words",
-                )
-            ]
+            row = fractions[0]
+            where = f"row {row}{_where(split, values)}, counted from 0"
+            message = (
+                f"holds numbers with a fraction ({found[row]:g} in {where}); to predict a number "
+                "(regression) is not for fedtune, which gives a text a class: write classes as "
+                "whole numbers or words"
+            )
+            return [Fault("label_column", column, message)]
         for rows, what in ((missing, "have no label"), (negative, "have a negative label")):
             if rows:
-                faults.append(_row_fault("label_column", column, split, rows, len(found), what))
+                where = _where(split, values)
+                faults.append(_row_fault("label_column", column, where, rows, len(found), what))
     return faults
 
 
+def _where(split: Split, splits: Mapping[Split, Any]) -> str:
+    return f" of the {split} split" if len(splits) > 1 else ""
+
+
 def _row_fault(
-    field: str, column: str, split: Split, rows: Sequence[int], total: int, what: str
+    field: str, column: str, where: str, rows: Sequence[int], total: int, what: str
 ) -> Fault:
     return Fault(
         field,
         column,
-        f"{len(rows)} of {total} examples of the {split} split {what} (first in row {rows[0]}, "
+        f"{len(rows)} of {total} examples{where} {what} (first in row {rows[0]}, "
         "counted from 0); take them out of the files or name another column",
     )
 

@@ -184,8 +184,7 @@ def _csv_splits(
 
 def _csv_table(dataset: str, files: Sequence[Path]) -> Dataset:
     """The rows of all files of a split, whose types are those of the values in all of them."""
-    import pyarrow as pa
-    from datasets import Dataset
+    from datasets import Dataset, Features, Value
 
     columns: dict[str, list[str]] = {}
     for file in files:
@@ -199,7 +198,9 @@ def _csv_table(dataset: str, files: Sequence[Path]) -> Dataset:
             )
         for name, values in found.items():
             columns.setdefault(name, []).extend(values)
-    return Dataset(pa.table({name: typed(values) for name, values in columns.items()}))
+    kinds = {name: typed(values) for name, values in columns.items()}
+    features = Features({name: Value(kind) for name, (kind, _) in kinds.items()})
+    return Dataset.from_dict({name: values for name, (_, values) in kinds.items()}, features)
 
 
 def _refuse_several(dataset: str, folder: Path, files: Mapping[str, Sequence[str]]) -> None:

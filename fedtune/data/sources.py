@@ -76,25 +76,26 @@ def load_texts(
         raise BadInput.of("dataset", dataset, f"has no train split; {_found(data)}")
     tested = _tested_split(location, data, test_split, may_lack_test)
     columns, label = find_columns(dataset, splits["train"].features, text_column, label_column)
-    if tested and are_hidden(data[tested], label):
-        if not may_lack_test:
-            why = f"the labels of its {tested} split are hidden (all -1, or none)"
-            raise BadInput.of("dataset", dataset, f"{why}; {_way_out(data, tested)}")
-        tested = ""
     if tested:
         splits["test"] = data[tested]
-        absent = [name for name in columns if name not in data[tested].features]
-        if absent:
+        absent = [name for name in (*columns, label) if name not in data[tested].features]
+        if absent and absent != [label]:
             message = f"its {tested} split lacks the column {', '.join(absent)}"
             raise BadInput.of("dataset", dataset, message)
+        if absent or are_hidden(data[tested], label):
+            if not may_lack_test:
+                why = f"has no column {label}" if absent else "has hidden labels (all -1, or none)"
+                message = f"its {tested} split {why}; {_way_out(data, tested)}"
+                raise BadInput.of("dataset", dataset, message)
+            del splits["test"]
     faults = [fault for name in columns for fault in missing_texts(splits, name)]
     if faults:
         raise BadInput(faults)
     labels, names = read_labels(dataset, splits, label)
-    read = {
-        name: TextSplit(split[columns[0]], labels[name], *(split[name_] for name_ in columns[1:]))
-        for name, split in splits.items()
-    }
+    read = {}
+    for name, split in splits.items():
+        first, *second = (split[column] for column in columns)
+        read[name] = TextSplit(first, labels[name], *second)
     return Texts(read["train"], read.get("test"), names, ",".join(columns), label)
 
 

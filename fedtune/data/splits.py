@@ -118,8 +118,8 @@ def _draw_test(tokens: Tokens, test_fraction: float, data_seed: int) -> tuple[Sp
         raise BadInput.of(
             "test_fraction",
             test_fraction,
-            f"{name_some(small)} has one example alone, and each needs two, one of them for "
-            "testing; add some, take it out or join it with another class",
+            f"there is one example alone of {name_some(small)}, and a class needs two, one of them "
+            "for testing; add some, leave the class out or join it with another",
         )
     rng = np.random.default_rng(derive_seed(data_seed, "test_fraction"))
     order = rng.permutation(len(labels))

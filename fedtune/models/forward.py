@@ -35,7 +35,8 @@ def takes_types(model: Any) -> bool:
 
     BERT and ALBERT do; DistilBERT has none, and RoBERTa's has one entry alone.
     """
-    return bool((getattr(model.config, "type_vocab_size", None) or 0) > 1)
+    config = getattr(model, "config", None)
+    return bool((getattr(config, "type_vocab_size", None) or 0) > 1)
 
 
 class PackedForward:

@@ -201,7 +201,10 @@ def test_classes_that_are_spelt_in_two_ways_are_pointed_at(bert: str, tmp_path: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("text,label\na,x\nb,y\nc,x\n", "class 'y' has one example alone, and each needs two"),
+        (
+            "text,label\na,x\nb,y\nc,x\n",
+            "there is one example alone of class 'y', and",
+        ),
         ("text,label\na,0.5\nb,1\n", "(regression) is not for fedtune"),
         ("text\nhello\n", "has one column ('text')"),
         ("", "a.csv is empty"),

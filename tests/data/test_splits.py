@@ -240,6 +240,6 @@ def test_a_data_set_with_a_test_split_is_not_split(make_tokens: Make) -> None:
 
 
 def test_a_class_of_one_example_cannot_be_in_both(make_tokens: Make) -> None:
-    with pytest.raises(BadInput, match="class 'class 2' has one example alone") as caught:
+    with pytest.raises(BadInput, match="one example alone of class 'class 2', and") as caught:
         drawn_test(one_table(make_tokens, [0, 0, 1, 1, 2]), 0.2)
     assert caught.value.faults[0][:2] == ("test_fraction", 0.2)
