@@ -13,7 +13,8 @@ from fedtune.trial.identity import Trial
 #: By field and by the name that was asked for.
 Called = Mapping[tuple[str, str], str]
 
-_FIELDS = ("model", "dataset")
+#: By these a file is told from the ``owner/name`` of a hub.
+_FILES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".bz2", ".xz")
 
 
 def called(trials: Iterable[Trial]) -> dict[tuple[str, str], str]:
@@ -21,26 +22,35 @@ def called(trials: Iterable[Trial]) -> dict[tuple[str, str], str]:
 
     Where two folders have that name, the folders above tell them apart: ``a (old)``, ``a (new)``.
     """
-    configs = [trial.config for trial in trials]
-    found: dict[tuple[str, str], str] = {}
-    for field in _FIELDS:
-        parts = {name: _parts(name) for name in {str(getattr(c, field)) for c in configs}}
-        for name, own in parts.items():
-            others = [other for other in parts.values() if other != own]
-            found[field, name] = _apart(own, others)
-    return found
+    parts: dict[str, dict[str, Sequence[str]]] = {"model": {}, "dataset": {}}
+    for trial in trials:
+        model, dataset = trial.config.model, trial.config.dataset
+        parts["model"][model] = _parts(model, trial.model_dir)
+        parts["dataset"][dataset] = _parts(dataset)
+    return {
+        (field, name): _apart(own, [other for other in found.values() if other != own])
+        for field, found in parts.items()
+        for name, own in found.items()
+    }
 
 
 def as_called(trial: Trial, known: Called) -> Trial:
     """The trial under the names of its model and data set, with the same ``trial_id``."""
-    names = called([trial]) | dict(known)
-    shown = {field: names[field, str(getattr(trial.config, field))] for field in _FIELDS}
-    return replace(trial, config=trial.config.model_copy(update=shown))
+    config, names = trial.config, called([trial]) | dict(known)
+    shown = {"model": names["model", config.model], "dataset": names["dataset", config.dataset]}
+    return replace(trial, config=config.model_copy(update=shown))
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    """The folders of a local path, from the root; any other name (``owner/name``) is one part."""
-    is_path = name.startswith(("/", ".", "~")) or ("/" in name and expanded(name).exists())
+def _parts(name: str, place: str = "") -> Sequence[str]:
+    """The folders of a local path, from the root; any other name is one part.
+
+    ``place`` is where it was found. What is not known from there is told from the name alone, which
+    does not depend on the folder that one is in: ``data/mine`` might be on the hub, and stays.
+    """
+    own = Path(name).parts
+    if place and len(own) > 1 and Path(place).parts[-len(own) :] == own:
+        return Path(place).parts
+    is_path = name.startswith(("/", ".", "~")) or len(own) > 2 or name.lower().endswith(_FILES)
     return Path(os.path.abspath(expanded(name))).parts if is_path else (name,)  # noqa: PTH100
 
 

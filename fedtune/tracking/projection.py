@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,8 +34,8 @@ from fedtune.trial.system import SAMPLE_MARKER, read_samples
 #: Present in every record, so its last step tells which rounds a run has.
 _MARKER = "steps/sequential"
 
-#: MLflow takes at most 1,000 metrics in a batch.
-_BATCH = 900
+#: MLflow takes at most so many metrics in a batch.
+_BATCH = 1000
 
 
 class Projection:
@@ -106,10 +106,9 @@ class Projection:
         missing = [r for r in result.records if r["round"] > self._last_step[run_id]]
         times = times_ms(result.records, started_ms)
         new = self._last_step[run_id] < 0 and bool(result.records)
-        points = _metrics(_facts(result), started_ms, 0) if new else []
-        for record in missing:
-            points += _metrics(record, times[record["round"]], record["round"])
-        self._log(run_id, points)
+        groups = [_metrics(_facts(result), started_ms, 0)] if new else []
+        groups += [_metrics(r, times[r["round"]], r["round"]) for r in missing]
+        self._log(run_id, groups)
         if missing:
             self._last_step[run_id] = missing[-1]["round"]
         self._log_samples(run_id, result)
@@ -175,8 +174,8 @@ class Projection:
         if "data/train_examples" in facts:  # else it failed before its data was read
             self._log_dataset(found, run_id, dataset_input(trial, shown.config.dataset, facts))
         self._runs[trial.trial_id] = run_id
-        self._last_step[run_id] = self._last(run_id, _MARKER) if found else -1
-        self._last_sample[run_id] = self._last(run_id, SAMPLE_MARKER) if found else -1
+        self._last_step[run_id] = self._last(found, _MARKER)
+        self._last_sample[run_id] = self._last(found, SAMPLE_MARKER)
         return run_id
 
     def _found_trial(self, shown: Trial) -> Run | None:
@@ -198,26 +197,30 @@ class Projection:
             self.client.log_inputs(run_id, datasets=[data])
         self._sweep.add_dataset(data)
 
-    def _last(self, run_id: str, metric: str) -> int:
+    def _last(self, found: Run | None, metric: str) -> int:
         """The last step that the run has of a metric; -1 without one."""
-        history = self.client.get_metric_history(run_id, metric)
-        return max((point.step for point in history), default=-1)
+        if found is None or metric not in found.data.metrics:
+            return -1
+        history = self.client.get_metric_history(found.info.run_id, metric)
+        return max(point.step for point in history)
 
-    def _log(self, run_id: str, points: Sequence[Metric]) -> None:
-        for start in range(0, len(points), _BATCH):
-            self.client.log_batch(run_id, metrics=points[start : start + _BATCH])
+    def _log(self, run_id: str, groups: Iterable[list[Metric]]) -> None:
+        """Log points; those of a group (a round, say) are in MLflow together or not at all."""
+        batch: list[Metric] = []
+        for group in groups:
+            if len(batch) + len(group) > _BATCH:
+                self.client.log_batch(run_id, metrics=batch)
+                batch = []
+            batch += group
+        if batch:
+            self.client.log_batch(run_id, metrics=batch)
 
     def _log_samples(self, run_id: str, result: Result) -> None:
         """What was sampled of the trial's process; the step is the number of the sample."""
         samples = read_samples(result.samples) if result.samples else []
         last = self._last_sample[run_id]
-        points = [
-            point
-            for number, sample in enumerate(samples)
-            if number > last
-            for point in _metrics(sample, sample["unix_ms"], number)
-        ]
-        self._log(run_id, points)
+        groups = [_metrics(s, s["unix_ms"], number) for number, s in enumerate(samples)]
+        self._log(run_id, groups[last + 1 :])
         self._last_sample[run_id] = max(last, len(samples) - 1)
 
     def _conclude(self, run_id: str, result: Result, times: Mapping[int, int]) -> None:

@@ -11,9 +11,9 @@ from fedtune.tracking.called import as_called, called
 from fedtune.trial.identity import Trial
 
 
-def trial(model: str, dataset: str = "toy", clients: int = 2) -> Trial:
-    config = TrialConfig(model=model, dataset=dataset, clients=clients, learning_rate=0.1)
-    return Trial(config, "auto", "model hash", "data hash", "", "")
+def trial(model: str, dataset: str = "toy", model_dir: str = "") -> Trial:
+    config = TrialConfig(model=model, dataset=dataset, clients=2, learning_rate=0.1)
+    return Trial(config, "auto", "model hash", "data hash", model_dir, "")
 
 
 def models(*names: str) -> list[str]:
@@ -40,12 +40,27 @@ def test_a_path_is_called_by_what_tells_it_apart(asked: list[str], shown: list[s
     assert models(*asked) == shown
 
 
-def test_a_folder_that_looks_like_a_hub_id_is_a_folder(
+def test_a_model_that_looks_like_a_hub_id_is_a_folder_where_it_was_found_in_one() -> None:
+    local = trial("models/bert", model_dir="/home/me/models/bert")
+    cached = "/home/me/.cache/huggingface/hub/models--owner--name/snapshots/1a2b"
+    hub = trial("owner/name", model_dir=cached)
+    known = called([local, hub])
+    assert (known["model", "models/bert"], known["model", "owner/name"]) == ("bert", "owner/name")
+
+
+def test_a_name_is_the_same_from_whichever_folder_it_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "owner" / "name").mkdir(parents=True)
-    assert models("owner/name", "owner/other") == ["name", "owner/other"]
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    asked = ["data/mine", "data/mine.csv", "data/of/mine", "./data/mine", "mine.csv"]
+
+    def shown() -> list[str]:
+        return [called([trial("m", name)])["dataset", name] for name in asked]
+
+    here = shown()
+    monkeypatch.chdir(tmp_path / "data")
+    assert shown() == here == ["data/mine", "mine.csv", "mine", "mine", "mine.csv"]
 
 
 def test_models_and_data_sets_are_named_each_for_themselves() -> None:
