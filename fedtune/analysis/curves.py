@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from fedtune.analysis import numbers, style
-from fedtune.analysis.figures import Drawn, labels
+from fedtune.analysis import numbers, panels, style, words
+from fedtune.analysis.drawing import DASHED, Drawn, labels
 from fedtune.analysis.grid import Cell, Grid, Series
 from fedtune.analysis.tracked import TrackedTrial
 from fedtune.units import size
-
-_ROW_HEIGHT = 1.5
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def accuracy_per_step(grid: Grid) -> Drawn | None:
 
 def accuracy_per_byte(grid: Grid) -> Drawn | None:
     """Figure 5: the same against bytes communicated, for K > 1."""
-    federated = Grid(tuple(trial for trial in grid.trials if trial.clients > 1))
+    trials = tuple(trial for trial in grid.trials if trial.clients > 1)
+    federated = Grid(trials, originals=grid.originals)
     return _small_multiples(
         grid,
         _Axis(_bytes_after, "bytes communicated", log=True, bytes=True),
@@ -74,43 +75,70 @@ def _bytes_after(trial: TrackedTrial, step: int) -> float | None:
 def _small_multiples(
     grid: Grid, axis: _Axis, name: str, title: str, caption: str, drawn: Grid | None = None
 ) -> Drawn | None:
-    """A panel for each model (rows) and data set (columns), a colour for each K."""
+    """Models side by side, data sets below one another, a colour for each K."""
     drawn = drawn or grid
-    rows = [label for label in labels(grid) if any(s.label == label for s in drawn.series)]
-    columns = [name for name in grid.datasets if any(s.dataset == name for s in drawn.series)]
     if not any(trial.curve for trial in drawn.trials):
         return None
-    turned = len(columns) == 1 and len(rows) > 1  # one data set: the models stand side by side
-    shape = (1, len(rows)) if turned else (len(rows), len(columns))
-    wide = shape[1] > 1
-    figure = Figure(
-        figsize=(style.PAGE if wide else style.COLUMN, _ROW_HEIGHT * shape[0] + 0.55),
-        layout="constrained",
+    models = [label for label in labels(grid) if any(s.label == label for s in drawn.series)]
+    datasets = [name for name in grid.datasets if any(s.dataset == name for s in drawn.series)]
+    rows = math.ceil(len(models) / panels.ACROSS)
+    across = math.ceil(len(models) / rows)
+    wide, stacked = across > 1, _on_two_lines(models, datasets, across)
+    figure = panels.figure(rows * len(datasets), across, wide=wide)
+    found = figure.subplots(
+        rows * len(datasets), across, squeeze=False, sharex=_shared(drawn, axis), sharey="row"
     )
-    panels = figure.subplots(*shape, squeeze=False, sharex="col", sharey=turned or "col")
     colours = style.k_colours(grid.clients)
-    for i, label in enumerate(rows):
-        for j, dataset in enumerate(columns):
-            axes: Axes = panels[0][i] if turned else panels[i][j]
-            found = [s for s in drawn.series if (s.label, s.dataset) == (label, dataset)]
-            for series in found:
-                _levels(axes, grid, series)
-                for cell in drawn.cells(series):
-                    _curve(axes, cell, axis, colours[cell.clients])
-            axes.set_title(f"{label}, {dataset}")
-            if not found:
-                axes.text(0.5, 0.5, "not begun", transform=axes.transAxes, ha="center")
-    for axes in panels.flat:  # after all of a column, which shares its axis, is drawn
+    for at, dataset in enumerate(datasets):
+        row = found[at * rows : (at + 1) * rows]
+        places = list(itertools.chain(*row))
+        for axes, label in zip(places, models, strict=False):
+            series = [s for s in drawn.series if (s.label, s.dataset) == (label, dataset)]
+            _panel(axes, grid, drawn, series, axis, colours)
+            panels.title(axes, *([label, dataset] if stacked else [f"{label}, {dataset}"]))
+        for axes in places[len(models) :]:
+            axes.remove()
+    for axes in figure.axes:  # after all that share an axis are drawn
         _x_axis(axes, axis)
-    for row in panels:
+    for row in found:
         row[0].set_ylabel("test accuracy")
-    for axes in panels[-1]:
-        axes.set_xlabel(axis.label)
+    for column in found.T:
+        lowest = next(axes for axes in reversed(column) if axes in figure.axes)
+        lowest.tick_params(labelbottom=True)
+        lowest.set_xlabel(axis.label)
     have = {trial.clients for trial in drawn.trials}
     shown = [clients for clients in grid.clients if clients in have]
-    handles = [Line2D([], [], color=colours[k], label=f"K = {k}") for k in shown]
-    figure.legend(handles=handles, loc="outside upper left", ncols=8 if wide else 4)
+    panels.finish(figure, [Line2D([], [], color=colours[k], label=f"K = {k}") for k in shown])
     return Drawn(name, title, caption + _bands(grid), figure, wide)
+
+
+def _shared(drawn: Grid, axis: _Axis) -> Literal["all", "row"]:
+    """Panels share x, except that data sets with other numbers of rounds have an axis each."""
+    lasts = {trial.rule.last for trial in drawn.trials if trial.clients > 1}
+    return "all" if axis.log or len(lasts) < 2 else "row"
+
+
+def _on_two_lines(models: list[str], datasets: list[str], across: int) -> bool:
+    """Are model and data set together wider than a panel, for some panel?"""
+    room = {1: 44, 2: 44, 3: 29}.get(across, 22)
+    return max(map(words.width, models)) + 2 + max(map(words.width, datasets)) > room
+
+
+def _panel(
+    axes: Axes,
+    grid: Grid,
+    drawn: Grid,
+    found: list[Series],
+    axis: _Axis,
+    colours: Mapping[int, str],
+) -> None:
+    """The curves of a model on a data set."""
+    for series in found:
+        _levels(axes, grid, series)
+        for cell in drawn.cells(series):
+            _curve(axes, cell, axis, colours[cell.clients])
+    if not found:
+        axes.text(0.5, 0.5, "not begun", transform=axes.transAxes, ha="center")
 
 
 def _curve(axes: Axes, cell: Cell, axis: _Axis, colour: str) -> None:
@@ -142,8 +170,7 @@ def _levels(axes: Axes, grid: Grid, series: Series) -> None:
     if not trials:
         return
     if trials[0].chance > 0:
-        dashes = (0, (4, 3))
-        axes.axhline(trials[0].chance, color=style.MUTED, linestyle=dashes, linewidth=0.8)
+        axes.axhline(trials[0].chance, **DASHED)
     targets = [trial.target for trial in trials if trial.reach is not None]
     if targets:
         axes.axhline(numbers.mean(targets), color=style.INK, linestyle=(0, (1, 2)), linewidth=0.8)

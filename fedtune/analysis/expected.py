@@ -25,12 +25,12 @@ class Expected:
         axes = (self.models, self.datasets, self.clients, self.seeds)
         return math.prod(len(values) for values in axes)
 
-    def renamed(self, short: Mapping[str, str]) -> Expected:
-        """With the names that the report has for models and data sets."""
+    def renamed(self, models: Mapping[str, str], datasets: Mapping[str, str]) -> Expected:
+        """With other names for models and data sets."""
         return replace(
             self,
-            models=tuple(short[name] for name in self.models),
-            datasets=tuple(short[name] for name in self.datasets),
+            models=tuple(models[name] for name in self.models),
+            datasets=tuple(datasets[name] for name in self.datasets),
         )
 
 

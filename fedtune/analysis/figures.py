@@ -3,65 +3,102 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from fedtune.analysis import numbers, style
-from fedtune.analysis.grid import Cell, Grid, Series
-from fedtune.analysis.quantities import ACCURACY
+from fedtune.analysis import numbers, panels, style
+from fedtune.analysis.drawing import (
+    DASHED,
+    Drawn,
+    marker,
+    marks,
+    means,
+    model_handles,
+    series_of,
+)
+from fedtune.analysis.grid import Cell, Grid
+from fedtune.analysis.levels import LEVEL, level, stopped_early
 from fedtune.analysis.samples import Sample
 from fedtune.analysis.tracked import TrackedTrial
 
-_ROW_HEIGHT = 1.75
 _TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure with what a page says about it."""
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-    wide: bool = False
-
-
-def labels(grid: Grid) -> list[str]:
-    """The models, or models with variants, in the order of their colours."""
-    return list(dict.fromkeys(series.label for series in grid.series))
+#: Chance is within the axis where it is at most this part of the axis below what is shown.
+_NEAR = 0.5
 
 
 def accuracy_at_budget(grid: Grid) -> Drawn | None:
     """Figure 1: test accuracy after the budget's rounds. None where no trial has got that far."""
-    datasets = _datasets_with(grid, lambda cell: cell.accuracies)
+    datasets = _datasets_with(grid, lambda cell: cell.sample(LEVEL).values)
     if not datasets:
         return None
-    figure, panels = _column(len(datasets))
-    for axes, dataset in zip(panels, datasets, strict=True):
-        for series, shift, index in _series_of(grid, dataset):
-            cells = [cell for cell in grid.cells(series) if cell.accuracies]
-            _means(axes, {cell.clients: cell.sample(ACCURACY) for cell in cells}, shift, index)
-        _chance(axes, grid, dataset)
-        budgets = {t.rule.budget for t in grid.trials if t.dataset == dataset}
-        rounds = " or ".join(map(str, sorted(budgets)))
-        axes.set_title(f"{dataset}, after {rounds} round{'s' * (rounds != '1')}")
-        axes.set_ylabel("test accuracy")
-        style.k_axis(axes, grid.clients)
-    panels[-1].set_xlabel("clients K")
-    _model_legend(figure, grid, chance=True)
+    figure, places, wide = panels.by_dataset(len(datasets))
+    chance = False
+    for place, dataset in zip(places, datasets, strict=True):
+        (axes,) = place.panels
+        for series, shift, look in series_of(grid, dataset):
+            cells = [cell for cell in grid.cells(series) if cell.sample(LEVEL).values]
+            samples = {cell.clients: cell.sample(LEVEL) for cell in cells}
+            early = {
+                (cell.clients, seed)
+                for cell in cells
+                for seed, trial in cell.trials.items()
+                if stopped_early(trial)
+            }
+            means(axes, samples, shift, look, early)
+        panels.k_axis(axes, grid.clients)
+        trials = [t for t in grid.trials if t.dataset == dataset and level(t) is not None]
+        chance |= _accuracy_axis(axes, trials)
+        rounds = " or ".join(map(str, sorted({trial.rule.budget for trial in trials})))
+        panels.title(axes, f"{dataset}, after {rounds} round{'s' * (rounds != '1')}")
+        place.label_outside(["test accuracy"], "clients K")
+    handles = model_handles(grid)
+    if chance:
+        handles.append(Line2D([], [], label="chance", **DASHED))
+    panels.finish(figure, handles)
+    some_early = any(map(stopped_early, grid.trials))
     return Drawn(
         "accuracy-at-budget",
         "Accuracy at the budget against K",
-        "Test accuracy after the same number of rounds for every K. Dashed: chance. "
-        + _marks(grid),
+        "Test accuracy after the budget's rounds; the axis need not begin at chance. "
+        + ("Open markers, dotted lines: last accuracy of trials that ended before. " * some_early)
+        + marks(grid),
         figure,
+        wide,
     )
+
+
+def _accuracy_axis(axes: Axes, trials: Sequence[TrackedTrial]) -> bool:
+    """An axis on which what is drawn differs; chance is a dashed line where it is near.
+
+    Elsewhere a note at the lower edge says where it is. No axis is shorter than what 95 % of test
+    sets leave open. Gives whether there is a line.
+    """
+    low, high = axes.dataLim.intervaly
+    middle = (low + high) / 2
+    num_test = min(trial.num_test for trial in trials)
+    noise = numbers.NORMAL_95 * numbers.binomial_se(middle, num_test)
+    half = max((high - low) / 2, noise, 1 / num_test)  # all right or all wrong has no noise
+    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+    chances = sorted({trial.chance for trial in trials if trial.chance > 0})
+    near = [chance for chance in chances if low - chance <= _NEAR * (high - low)]
+    for chance in near:
+        axes.axhline(chance, zorder=1, **DASHED)
+    low, high = min([low, *near]), max([high, *near])
+    pad = 0.08 * (high - low)
+    noted = bool(chances) and not near
+    axes.set_ylim(low - (2.5 if noted else 1) * pad, high + pad)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    if noted:  # in the strip below what is drawn
+        told = " or ".join(f"{chance:.3g}" for chance in chances)
+        offset: Any = {"xytext": (3, 1.5), "textcoords": "offset points"}
+        look: Any = {"fontsize": 6.5, "color": style.MUTED}
+        axes.annotate(f"↓ chance {told}", (0, 0), xycoords="axes fraction", **offset, **look)
+    return bool(near)
 
 
 def rounds_to_target(grid: Grid) -> Drawn | None:
@@ -69,39 +106,46 @@ def rounds_to_target(grid: Grid) -> Drawn | None:
     datasets = _datasets_with(grid, lambda cell: cell.reaches)
     if not datasets:
         return None
-    figure, panels = _column(len(datasets), 2.1)
-    for axes, dataset in zip(panels, datasets, strict=True):
-        series = _series_of(grid, dataset)
+    figure, places, wide = panels.by_dataset(len(datasets))
+    missed = False
+    for place, dataset in zip(places, datasets, strict=True):
+        (axes,) = place.panels
+        series = series_of(grid, dataset)
         cells = {s: [cell for cell in grid.cells(s) if cell.reaches] for s, _, _ in series}
         reaches = [r for row in cells.values() for cell in row for r in cell.reaches.values()]
-        cap = max(reach.cap for reach in reaches)
-        for which, shift, index in series:
-            _medians(axes, cells[which], cap, shift, index)
-        missed = any(reach.rounds is None for reach in reaches)
-        _rounds_axis(axes, cap, rows=len(labels(grid)) if missed else 0)
-        axes.set_title(dataset)
-        axes.set_ylabel("rounds to target")
-        style.k_axis(axes, grid.clients)
-    panels[-1].set_xlabel("clients K")
-    missed = any(trial.reach and trial.reach.rounds is None for trial in grid.trials)
-    _model_legend(figure, grid, censored=missed)
+        open_here = any(reach.rounds is None for reach in reaches)
+        band = _Band(max(reach.cap for reach in reaches), len(series) if open_here else 0)
+        for index, (which, shift, look) in enumerate(series):
+            _medians(axes, cells[which], band, index, shift, look)
+        _rounds_axis(axes, band)
+        panels.title(axes, dataset)
+        panels.k_axis(axes, grid.clients)
+        place.label_outside(["rounds to target"], "clients K")
+        missed |= open_here
+    handles = model_handles(grid)
+    if missed:
+        hollow = {"marker": "o", "markerfacecolor": "none", "linestyle": "none"}
+        handles.append(Line2D([], [], color=style.MUTED, label="not within the cap", **hollow))  # type: ignore[arg-type]
+    panels.finish(figure, handles)
     return Drawn(
         "rounds-to-target",
         "Rounds to target against K",
         "Rounds until the trial's own target, a fraction of its baseline's accuracy. Filled "
-        "markers are trials, lines join medians. Open ones in the band above the cap stand for "
-        "trials that had not reached it by then. These are never averaged: k/n says that k of n "
-        "seeds did reach it, and a line ends where half or more did not.",
+        "markers are trials, lines join medians. "
+        + (
+            "Open ones in the band above the cap stand for trials that had not reached it by "
+            "then. These are never averaged: k/n says that k of n seeds did reach it, and a line "
+            "ends where half or more did not."
+        )
+        * missed,
         figure,
+        wide,
     )
 
 
 def clients_apart(grid: Grid) -> Drawn | None:
     """Figure 6: how far clients move, and whether they move the same way."""
-    kinds: tuple[tuple[str, str], ...] = (
-        ("clients/drift", "drift (L2 norm)"),
-        ("clients/agreement", "agreement"),
-    )
+    kinds = ("clients/drift", "clients/agreement")
     have = [
         d
         for d in grid.datasets
@@ -109,27 +153,26 @@ def clients_apart(grid: Grid) -> Drawn | None:
     ]
     if not have:
         return None
-    figure = Figure(figsize=(style.COLUMN, _ROW_HEIGHT * len(have) + 0.5), layout="constrained")
-    panels = figure.subplots(len(have), 2, squeeze=False, sharex="col")
-    for row, dataset in zip(panels, have, strict=True):
-        for axes, (metric, label) in zip(row, kinds, strict=True):
-            for series, shift, index in _series_of(grid, dataset):
+    figure, places, wide = panels.by_dataset(len(have), len(kinds))
+    for place, dataset in zip(places, have, strict=True):
+        for axes, metric in zip(place.panels, kinds, strict=True):
+            for series, shift, look in series_of(grid, dataset):
                 found = {c.clients: c.values(_mean_of(metric)) for c in grid.cells(series)}
-                _means(axes, {k: Sample(v) for k, v in found.items() if v}, shift, index)
-            axes.set_title(f"{dataset}: {label}")
-            style.k_axis(axes, grid.clients)
-        row[0].set_ylim(bottom=0)
-        row[1].axhline(0, color=style.MUTED, linewidth=0.6)
-    for axes in panels[-1]:
-        axes.set_xlabel("clients K")
-    _model_legend(figure, grid)
+                means(axes, {k: Sample(v) for k, v in found.items() if v}, shift, look)
+            panels.title(axes, dataset)
+            panels.k_axis(axes, grid.clients)
+        place.panels[0].set_ylim(0, 1.08 * place.panels[0].dataLim.ymax or 1.0)
+        place.panels[1].axhline(0, color=style.MUTED, linewidth=0.6)
+        place.label_outside(["drift (L2 norm)", "agreement"], "clients K")
+    panels.finish(figure, model_handles(grid))
     return Drawn(
         "drift-and-agreement",
         "Drift and agreement of clients against K",
         "Drift: how far a client's model moves in a round, on average. Agreement: the mean "
         "alignment of two clients' movements, 1 where all move alike, 0 where they have nothing "
-        f"in common. Means over the rounds up to the budget, or to an earlier end. {_marks(grid)}",
+        f"in common. Means over the rounds up to the budget, or to an earlier end. {marks(grid)}",
         figure,
+        wide,
     )
 
 
@@ -145,72 +188,27 @@ def _datasets_with(grid: Grid, what: Callable[[Cell], Mapping[int, object]]) -> 
     ]
 
 
-def _column(rows: int, height: float = _ROW_HEIGHT) -> tuple[Figure, list[Axes]]:
-    """Panels below one another, a column wide, each so many inches high."""
-    figure = Figure(figsize=(style.COLUMN, height * rows + 0.5), layout="constrained")
-    panels = figure.subplots(rows, 1, squeeze=False, sharex=True)
-    return figure, [row[0] for row in panels]
+@dataclass(frozen=True)
+class _Band:
+    """The band above the cap for the trials that missed their target: a row for each model."""
+
+    cap: int
+    rows: int
+
+    def row(self, index: float) -> float:
+        """Where the trials of the model with this index stand."""
+        return float(self.cap * 1.3 * min(1.38, 3.0 ** (1 / max(self.rows - 1, 1))) ** index)
 
 
-def _series_of(grid: Grid, dataset: str) -> list[tuple[Series, float, int]]:
-    """The series of a data set, each with a factor on K that keeps its markers visible."""
-    names = labels(grid)
-    return [
-        (series, 2 ** (0.14 * (index - (len(names) - 1) / 2)), index)
-        for index, name in enumerate(names)
-        for series in grid.series
-        if (series.dataset, series.label) == (dataset, name)
-    ]
-
-
-def _means(axes: Axes, samples: Mapping[int, Sample], shift: float, index: int) -> None:
-    """A line through the means over seeds, with every seed's point or with 95 % intervals."""
-    colour, marker = style.model_colour(index), style.model_marker(index)
-    xs = [clients * shift for clients in samples]
-    axes.plot(xs, [sample.mean for sample in samples.values()], color=colour, zorder=3)
-    for x, sample in zip(xs, samples.values(), strict=True):
-        seen = list(sample.values.values())
-        bounds = sample.interval()
-        if bounds is not None:
-            axes.errorbar(
-                [x],
-                [sample.mean],
-                [[sample.mean - bounds[0]], [bounds[1] - sample.mean]],
-                color=colour,
-                marker=marker,
-                markersize=3.5,
-                elinewidth=0.9,
-                zorder=4,
-            )
-        else:
-            axes.plot(
-                [x] * len(seen),
-                seen,
-                linestyle="none",
-                marker=marker,
-                markersize=3.2,
-                markeredgewidth=0,
-                color=colour,
-                alpha=0.8 if len(seen) > 1 else 1.0,
-                zorder=4,
-            )
-
-
-def _above(cap: int, index: float) -> float:
-    """Where the trials of the model with this index stand that missed their target: above the cap,
-    in a row of their own.
-    """
-    return float(cap * 1.3 * 1.38**index)
-
-
-def _rounds_axis(axes: Axes, cap: int, rows: int) -> None:
-    """A log axis of rounds, with a band above the cap of so many rows (0: none)."""
+def _rounds_axis(axes: Axes, band: _Band) -> None:
+    """A log axis of rounds, and above the cap the band of what missed it."""
+    cap, rows = band.cap, band.rows
     ticks: list[float] = [tick for tick in _TICKS if tick <= cap / (1.3 if rows else 1)]
     names = [str(tick) for tick in ticks]
     highest = cap * 1.2
     if rows:
-        highest = _above(cap, rows - 0.3)
-        ticks, names = [*ticks, _above(cap, (rows - 1) / 2)], [*names, f"> {cap}"]
+        highest = 1.15 * band.row(rows - 0.5)
+        ticks, names = [*ticks, band.row((rows - 1) / 2)], [*names, f"> {cap}"]
         axes.axhspan(cap * 1.12, highest, color=style.RULE, alpha=0.45, linewidth=0, zorder=0)
     axes.set_yscale("log")
     axes.set_ylim(0.85, highest)
@@ -221,34 +219,24 @@ def _rounds_axis(axes: Axes, cap: int, rows: int) -> None:
         line.set_visible(tick <= cap)
 
 
-def _medians(axes: Axes, cells: list[Cell], cap: int, shift: float, index: int) -> None:
+def _medians(
+    axes: Axes, cells: list[Cell], band: _Band, index: int, shift: float, look: Mapping[str, Any]
+) -> None:
     """Each seed's rounds to target, open above the cap where it was not met; a line of medians."""
-    colour, marker = style.model_colour(index), style.model_marker(index)
+    colour = look["color"]
     line: list[tuple[float, float]] = []
     for cell in cells:
         x, middle = cell.clients * shift, cell.median_rounds()
         line.append((x, middle if middle is not None and middle < math.inf else math.nan))
         reached = [r.rounds for r in cell.reaches.values() if r.rounds is not None]
         missed = len(reached) < len(cell.reaches)
-        for ys, size, fill in (
-            (reached, 3.4, colour),
-            ([_above(cap, index)] if missed else [], 4.2, "none"),
-        ):
-            axes.plot(
-                [x] * len(ys),
-                ys,
-                linestyle="none",
-                marker=marker,
-                markersize=size,
-                markerfacecolor=fill,
-                markeredgecolor=colour,
-                markeredgewidth=0.9 if fill == "none" else 0,
-                zorder=4,
-            )
+        for ys, hollow in ((reached, False), ([band.row(index)] if missed else [], True)):
+            style_of = marker(look, 3.3, hollow)
+            axes.plot([x] * len(ys), ys, linestyle="none", zorder=4, **style_of)
         if missed and reached:
             axes.annotate(
                 f"{len(reached)}/{len(cell.reaches)}",
-                (x, _above(cap, index)),
+                (x, band.row(index)),
                 xytext=(-4, -0.3),
                 textcoords="offset points",
                 ha="right",
@@ -256,47 +244,5 @@ def _medians(axes: Axes, cells: list[Cell], cap: int, shift: float, index: int) 
                 fontsize=6,
                 color=colour,
             )
-    axes.plot([x for x, _ in line], [y for _, y in line], color=colour, zorder=3)
-
-
-def _chance(axes: Axes, grid: Grid, dataset: str) -> None:
-    levels = {t.chance for t in grid.trials if t.dataset == dataset and t.chance > 0}
-    for level in levels:
-        axes.axhline(level, color=style.MUTED, linestyle=(0, (4, 3)), linewidth=0.8, zorder=1)
-
-
-def _model_legend(
-    figure: Figure, grid: Grid, *, chance: bool = False, censored: bool = False
-) -> None:
-    names = labels(grid)
-    handles = [
-        Line2D([], [], color=style.model_colour(i), marker=style.model_marker(i), label=name)
-        for i, name in enumerate(names)
-    ]
-    if chance:
-        dashed = {"color": style.MUTED, "linestyle": (0, (4, 3)), "linewidth": 0.8}
-        handles.append(Line2D([], [], label="chance", **dashed))  # type: ignore[arg-type]
-    if censored:
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=style.MUTED,
-                linestyle="none",
-                marker="o",
-                markerfacecolor="none",
-                label="not within the cap",
-            )
-        )
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    columns = 2 if longest > 14 else min(len(handles), 4)
-    figure.legend(handles=handles, loc="outside upper left", ncols=1 if longest > 28 else columns)
-
-
-def _marks(grid: Grid) -> str:
-    """What the markers mean, which depends on the number of seeds."""
-    if grid.most_seeds >= numbers.SEEDS_FOR_INTERVAL:
-        return "Means over seeds with 95 % intervals; points where there are fewer seeds."
-    if grid.most_seeds > 1:
-        return f"Every point is one of {grid.most_seeds} seeds; lines join means."
-    return "One seed, so one point per trial and no interval."
+    xs, ys = [x for x, _ in line], [y for _, y in line]
+    axes.plot(xs, ys, color=colour, linestyle=look["linestyle"], zorder=3)

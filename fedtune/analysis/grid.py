@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from fedtune.analysis import numbers
@@ -81,10 +81,12 @@ class Grid:
     """Trials that can be looked up by what they are.
 
     Models, data sets, numbers of clients and seeds are also those that are planned and not begun.
+    ``originals`` has the old name for each new one of a grid that was renamed, and so its order.
     """
 
     trials: tuple[TrackedTrial, ...]
     expected: Expected = NOTHING_EXPECTED
+    originals: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def series(self) -> list[Series]:
@@ -94,15 +96,15 @@ class Grid:
 
     @property
     def models(self) -> list[str]:
-        return _in_order([*self.expected.models, *(trial.model for trial in self.trials)])
+        return self._in_order([*self.expected.models, *(t.model for t in self.trials)])
 
     @property
     def datasets(self) -> list[str]:
-        return _in_order([*self.expected.datasets, *(trial.dataset for trial in self.trials)])
+        return self._in_order([*self.expected.datasets, *(t.dataset for t in self.trials)])
 
     @property
     def variants(self) -> list[str]:
-        return sorted({trial.variant for trial in self.trials})
+        return self._in_order(trial.variant for trial in self.trials)
 
     @property
     def clients(self) -> list[int]:
@@ -118,8 +120,33 @@ class Grid:
         cells = (cell for series in self.series for cell in self.cells(series))
         return max((len(cell.trials) for cell in cells), default=0)
 
+    def _in_order(self, names: Iterable[str]) -> list[str]:
+        """Each name once, in the paper's order, then any other by name."""
+        old = {name: self.originals.get(name, name) for name in names}
+        roles = list(TITLES)
+        rank = {n: roles.index(r) if (r := role_of(old[n])) else len(roles) for n in old}
+        return sorted(old, key=lambda name: (rank[name], old[name]))
+
     def of_variant(self, variant: str) -> Grid:
         return Grid(tuple(t for t in self.trials if t.variant == variant), self.expected)
+
+    def renamed(
+        self, models: Mapping[str, str], datasets: Mapping[str, str], variants: Mapping[str, str]
+    ) -> Grid:
+        """The same with other names for models, data sets and variants."""
+        trials = (
+            replace(
+                trial,
+                model=models[trial.model],
+                dataset=datasets[trial.dataset],
+                variant=variants[trial.variant],
+            )
+            for trial in self.trials
+        )
+        originals = {
+            new: old for names in (models, datasets, variants) for old, new in names.items()
+        }
+        return Grid(tuple(trials), self.expected.renamed(models, datasets), originals)
 
     def cell(self, series: Series, clients: int) -> Cell:
         found = {
@@ -193,10 +220,3 @@ def role_of(name: str) -> str | None:
     """Which model or data set of the paper a name stands for: ``mini-bert`` for ``bert``."""
     tail = name.rstrip("/").split("/")[-1].lower()
     return next((role for role, pattern in _ROLES.items() if pattern.fullmatch(tail)), None)
-
-
-def _in_order(names: Iterable[str]) -> list[str]:
-    """Each name once, in the paper's order, then any other by name."""
-    roles = list(TITLES)
-    rank = {name: role_of(name) for name in names}
-    return sorted(rank, key=lambda n: (roles.index(r) if (r := rank[n]) else len(roles), n))

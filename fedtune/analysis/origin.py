@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from fedtune.analysis.grid import Grid
-from fedtune.analysis.tables import Table, Value
+from fedtune.analysis.table import Table, Value
 from fedtune.analysis.tracked import Sweep, TrackedTrial
 from fedtune.tracking import names
 
@@ -13,7 +13,7 @@ from fedtune.tracking import names
 _BY_SERIES = ("learning_rate", "budget_rounds", "max_rounds", "text_column", "label_column")
 #: What names a trial, and what is told elsewhere on the page.
 _TOLD = {
-    *("clients", "model", "dataset", "seed", "sweep", "kind", "trial_id", "baseline_trial_id"),
+    *("clients", "seed", "sweep", "kind", "trial_id", "baseline_trial_id"),
     *("model_hash", "dataset_hash", "outcome", "collapsed", "diverged", "predictions"),
     *("logged_model", "hardware", "libraries"),
 }

@@ -2,75 +2,85 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fedtune.analysis import style
-from fedtune.analysis.figures import Drawn
-from fedtune.analysis.paper.claims import Claim
-from fedtune.analysis.paper.verdicts import RULE, VERDICTS
-from fedtune.analysis.tables import Table
+from fedtune.analysis.drawing import Drawn
+from fedtune.analysis.table import Table
+from fedtune.analysis.templates import FOLDER, render
 
-#: A verdict is told by its word and by a sign, not by a colour alone.
-SIGNS = {
-    "holds": "✓",
-    "does not hold": "✗",
-    "inconclusive": "?",
-    "not applicable": "–",
-    "not run": "○",
-}
+#: What a page says of its maker, by which a later report knows an earlier one.
+GENERATOR = "fedtune report"
+#: These figures stand beside the first table; the others have a section of their own.
+FIRST = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A figure with its number and, as SVG, its picture."""
+
+    number: int
+    drawn: Drawn
+    svg: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that another module has made: where it is, its title, its HTML."""
+
+    anchor: str
+    title: str
+    html: Markup
 
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that the page shows, in its order."""
+    """Everything that the page shows, in its order.
+
+    ``short`` has, for names in tables that are long, what stands for them; ``absent`` the numbers
+    of figures for which there is no data.
+    """
 
     sweep: str
     progress: str
     sentences: Sequence[str]
     cost: Table
+    figures: Sequence[Numbered]
+    absent: Sequence[int]
     caveats: Sequence[str]
     missing: Sequence[str]
-    claims: Sequence[Claim]
-    settings_age: str
-    figures: Sequence[tuple[Drawn, str]]  # with their SVG
+    sections: Sequence[Section]
     tables: Sequence[Table]
-    settings: Sequence[tuple[str, str]]
     history: Sequence[tuple[str, str]]
+    settings: Sequence[tuple[str, str]]
+    short: Mapping[str, str]
     clients: Sequence[int]
 
 
-def render(content: Content) -> str:
+def page(content: Content) -> str:
     """The page. Texts are escaped; figures are the SVG that :mod:`style` made."""
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    figures = [
-        (drawn, Markup(style.for_page(svg, drawn.name, drawn.title, content.clients)))
-        for drawn, svg in content.figures
-    ]
-    return environment.get_template("page.html.j2").render(
+    shown = [figure.number for figure in content.figures]
+    further = [number for number in shown if number not in FIRST]
+    anchors = [("cost", "Cost"), ("figures", "Figures")]
+    anchors += [(section.anchor, section.title) for section in content.sections]
+    anchors += [("tables", "Tables"), ("settings", "Settings")]
+    svg = {
+        figure.number: Markup(
+            style.for_page(figure.svg, figure.drawn.name, figure.drawn.title, content.clients)
+        )
+        for figure in content.figures
+    }
+    return render(
+        "page.html.j2",
         content=content,
-        figures=figures,
-        css=Markup((folder / "page.css").read_text(encoding="utf-8")),
+        anchors=anchors,
+        svg=svg,
+        first=FIRST,
+        further=further,
+        css=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
         colours=style.variables(content.clients),
-        signs=SIGNS,
-        counts=count_verdicts(content.claims),
-        rule=RULE,
+        generator=GENERATOR,
     )
-
-
-def count_verdicts(claims: Sequence[Claim]) -> Mapping[str, int]:
-    """How many claims have each verdict, in the order of the verdicts."""
-    count = Counter(claim.verdict for claim in claims)
-    return {verdict: count[verdict] for verdict in VERDICTS if count[verdict]}

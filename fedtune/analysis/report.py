@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -13,11 +12,13 @@ from mlflow.exceptions import MlflowException
 from rich.console import Console
 from rich.markup import escape
 
-from fedtune.analysis import curves, figures, origin, page, regime, style, summary, tables
-from fedtune.analysis.figures import Drawn
+from fedtune.analysis import curves, figures, origin, page, style, summary, tables
+from fedtune.analysis.drawing import Drawn
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.history import load_sweep
-from fedtune.analysis.paper.judging import as_data, judge
+from fedtune.analysis.naming import Names, names_of
+from fedtune.analysis.paper.part import part_of
+from fedtune.analysis.table import Table
 from fedtune.analysis.tracked import Sweep
 from fedtune.errors import check_writable, first_line
 from fedtune.paths import expanded
@@ -26,14 +27,15 @@ from fedtune.tracking.uri import resolve_uri
 #: The folder of artifacts of the sweep's run.
 ARTIFACTS = "report"
 
-FIGURES: tuple[Callable[[Grid], Drawn | None], ...] = (
-    figures.accuracy_at_budget,
-    figures.rounds_to_target,
-    curves.accuracy_per_round,
-    curves.accuracy_per_step,
-    curves.accuracy_per_byte,
-    figures.clients_apart,
-)
+#: By their numbers, of which the first three are those of the paper's figures.
+FIGURES: Mapping[int, Callable[[Grid], Drawn | None]] = {
+    1: figures.accuracy_at_budget,
+    2: figures.rounds_to_target,
+    3: curves.accuracy_per_round,
+    4: curves.accuracy_per_step,
+    5: curves.accuracy_per_byte,
+    6: figures.clients_apart,
+}
 
 
 def print_report(sweep: str | None, out: Path, uri: str | None, console: Console) -> int:
@@ -52,10 +54,10 @@ def print_report(sweep: str | None, out: Path, uri: str | None, console: Console
         return 1
     with tempfile.TemporaryDirectory() as private:
         made = Path(private, "report")  # of the usual mode, unlike a temporary folder
-        content = build(found, made)
+        content, further = build(found, made)
         _clear(out)
         shutil.copytree(made, out, dirs_exist_ok=True)
-        _tell(content, out, console)
+        _tell(content, further, out, console)
         try:
             MlflowClient(address).log_artifacts(found.run_id, str(made), ARTIFACTS)
         except Exception as error:  # whatever the store of artifacts raises
@@ -72,71 +74,81 @@ def _clear(out: Path) -> None:
     Whatever else lies there stays, and everything in a folder that holds no report.
     """
     try:
-        is_report = "claims" in json.loads((out / "claims.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+        is_report = page.GENERATOR in (out / "index.html").read_text(encoding="utf-8")[:1000]
+    except (OSError, ValueError):
         return
     for folder in (out / "figures", out / "tables"):
         if is_report and folder.is_dir() and not folder.is_symlink():
             shutil.rmtree(folder)
 
 
-def build(sweep: Sweep, folder: Path) -> page.Content:
-    """Write the report of a sweep into ``folder``, and give what its page says.
+def build(sweep: Sweep, folder: Path) -> tuple[page.Content, list[str]]:
+    """Write the report of a sweep into ``folder``; give what its page says, and further lines.
 
-    The same tracked rounds give the same bytes.
+    The same tracked rounds give the same bytes on the same machine: its fonts draw the names that
+    matplotlib's own cannot.
     """
     grid = Grid(sweep.trials, sweep.expected)
+    names = names_of(grid)
+    shown = grid.renamed(*names.shown)
     folder.mkdir(exist_ok=True)
-    drawn = _draw(grid, folder / "figures")
+    drawn = _draw(grid, names, folder / "figures")
+    paper = part_of(sweep.name, grid, origin.settings_age(sweep, grid))
     made = [
         tables.per_cell(grid),
         tables.ranks(grid),
         tables.to_target(grid),
-        regime.regime(grid),
+        *paper.tables,
         tables.per_trial(grid),
         origin.trained_on(grid),
     ]
     cost = summary.cost(grid)
-    (folder / "tables").mkdir()
-    for table in (cost, *made):
-        (folder / "tables" / f"{table.name}.csv").write_text(table.as_csv(), encoding="utf-8")
-        (folder / "tables" / f"{table.name}.md").write_text(table.as_markdown(), encoding="utf-8")
-    claims = judge(grid)
-    data = json.dumps(as_data(sweep.name, claims), indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "claims.json").write_text(data + "\n", encoding="utf-8")
+    _write(folder / "tables", [cost, *made])
+    for name, text in paper.files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    have = {figure.number for figure in drawn}
     content = page.Content(
         sweep=sweep.name,
         progress=_progress(sweep),
-        sentences=summary.sentences(grid),
+        sentences=summary.sentences(shown),
         cost=cost,
-        caveats=summary.caveats(grid),
-        missing=grid.missing(),
-        claims=claims,
-        settings_age=origin.settings_age(sweep, grid),
         figures=drawn,
+        absent=[number for number in FIGURES if number not in have],
+        caveats=[*summary.caveats(shown), *names.notes()],
+        missing=grid.missing(),
+        sections=paper.sections,
         tables=made,
-        settings=origin.settings(grid),
         history=origin.history(sweep, grid),
+        settings=origin.settings(grid),
+        short=names.in_tables(grid),
         clients=grid.clients,
     )
-    (folder / "index.html").write_text(page.render(content), encoding="utf-8")
-    return content
+    (folder / "index.html").write_text(page.page(content), encoding="utf-8")
+    return content, [*names.notes(), *paper.lines]
 
 
-def _draw(grid: Grid, folder: Path) -> list[tuple[Drawn, str]]:
-    """Every figure that there is data for, as SVG and PDF; gives the SVG of each."""
+def _draw(grid: Grid, names: Names, folder: Path) -> list[page.Numbered]:
+    """Every figure that there is data for, as SVG and PDF."""
     folder.mkdir()
     drawn = []
-    with style.settings():
-        for make in FIGURES:
-            figure = make(grid)
+    named = grid.renamed(*names.drawn)
+    with style.settings(names.families):
+        for number, make in FIGURES.items():
+            figure = make(named)
             if figure is None:
                 continue
             svg = style.save_svg(figure.figure, figure.name)
             (folder / f"{figure.name}.svg").write_text(svg, encoding="utf-8")
             (folder / f"{figure.name}.pdf").write_bytes(style.save_pdf(figure.figure))
-            drawn.append((figure, svg))
+            drawn.append(page.Numbered(number, figure, svg))
     return drawn
+
+
+def _write(folder: Path, made: list[Table]) -> None:
+    folder.mkdir()
+    for table in made:
+        (folder / f"{table.name}.csv").write_text(table.as_csv(), encoding="utf-8")
+        (folder / f"{table.name}.md").write_text(table.as_markdown(), encoding="utf-8")
 
 
 def _progress(sweep: Sweep) -> str:
@@ -146,20 +158,22 @@ def _progress(sweep: Sweep) -> str:
     return f"{told}; the whole grid has {whole}" if whole > len(sweep.trials) else told
 
 
-def _tell(content: page.Content, out: Path, console: Console) -> None:
-    """What the report says, in a few lines."""
-    start = f"Sweep [bold]{escape(content.sweep)}[/]: {content.progress}"
-    console.print(start, highlight=False)
+def _tell(content: page.Content, further: list[str], out: Path, console: Console) -> None:
+    """What the report says, in a few lines; a terminal wraps them between words."""
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=not console.is_terminal, highlight=False)
+
+    say(f"Sweep [bold]{escape(content.sweep)}[/]: {content.progress}")
     for line in content.sentences:
-        console.print(escape(line), soft_wrap=True, highlight=False)
+        say(escape(line))
     for line in content.missing[:5]:
-        console.print(f"[yellow]missing:[/] {escape(line)}", soft_wrap=True, highlight=False)
+        say(f"[yellow]missing:[/] {escape(line)}")
     if len(content.missing) > 5:
-        console.print(f"[yellow]missing:[/] and {len(content.missing) - 5} more", highlight=False)
-    counts = page.count_verdicts(content.claims)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    console.print(f"Claims: {told or 'none'}", highlight=False)
-    console.print(f"{out / 'index.html'}", soft_wrap=True, highlight=False)
+        say(f"[yellow]missing:[/] and {len(content.missing) - 5} more")
+    for line in further:
+        say(escape(line))
+    console.print(f"{out / 'index.html'}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _problem(console: Console, text: str) -> None:

@@ -9,26 +9,28 @@ from typing import Any
 
 import matplotlib
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+
+from fedtune.analysis.fonts import BASE
 
 #: Inches: one column of a two-column page, and both.
 COLUMN, PAGE = 3.35, 7.0
 
 INK, MUTED, RULE = "#1b1b1f", "#6d6d75", "#dcdce1"
 
+#: Beside what can be scrolled sideways. No figure has this colour.
+_SHADE = ("#00000040", "#ffffff40")
+
 #: Colours of Okabe and Ito that colour-blind readers tell apart, and lighter ones for dark pages.
 _MODELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#4b4b8f")
 _MODELS_DARK = ("#5cb8ef", "#ff9352", "#3fd3a2", "#f0a6cf", "#d9bb4a", "#a9a9f0")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 #: One scale over K: the part of viridis that is read on white, and the part that is read on black.
 _K_LIGHT, _K_DARK = (0.0, 0.82), (0.28, 1.0)
 
 _SETTINGS: Any = {  # matplotlib's type names every setting there is
-    "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -39,6 +41,7 @@ _SETTINGS: Any = {  # matplotlib's type names every setting there is
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
     "text.color": INK,
+    "text.parse_math": False,  # a $ in a name is a $
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
@@ -70,24 +73,30 @@ _SETTINGS: Any = {  # matplotlib's type names every setting there is
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
     "savefig.transparent": True,
+    "axes.formatter.useoffset": False,
     "svg.fonttype": "path",
-    "pdf.fonttype": 42,
     "figure.constrained_layout.h_pad": 0.04,
     "figure.constrained_layout.w_pad": 0.04,
 }
 
 
-def settings() -> Any:
-    """A context in which figures are drawn in this style."""
-    return matplotlib.rc_context(_SETTINGS)
+def settings(families: Sequence[str] = (BASE,)) -> Any:
+    """A context in which figures are drawn in this style, with these fonts.
+
+    Other fonts than matplotlib's own may not be TrueType, which is what PDF calls 42.
+    """
+    fonts = {"font.family": list(families), "pdf.fonttype": 42 if tuple(families) == (BASE,) else 3}
+    return matplotlib.rc_context(_SETTINGS | fonts)
 
 
-def model_colour(index: int) -> str:
-    return _MODELS[index % len(_MODELS)]
-
-
-def model_marker(index: int) -> str:
-    return _MARKERS[index % len(_MARKERS)]
+def model_look(index: int) -> dict[str, Any]:
+    """Colour, marker and line of a model: forty models look different."""
+    again = index // len(_MODELS)
+    return {
+        "color": _MODELS[index % len(_MODELS)],
+        "marker": _MARKERS[index % len(_MARKERS)],
+        "linestyle": ("-", (0, (5, 1.5)), (0, (1, 1.2)))[again % 3],
+    }
 
 
 def k_colours(clients: Sequence[int]) -> dict[int, str]:
@@ -106,20 +115,12 @@ def variables(clients: Sequence[int]) -> dict[str, tuple[str, str]]:
         "ink": (INK, "#ececf1"),
         "muted": (MUTED, "#a2a2ad"),
         "rule": (RULE, "#3a3a44"),
+        "shade": _SHADE,
     }
     named |= {f"m{i}": pair for i, pair in enumerate(zip(_MODELS, _MODELS_DARK, strict=True))}
     count = len(clients)
     pairs = zip(_scale(count, *_K_LIGHT), _scale(count, *_K_DARK), strict=True)
     return named | {f"k{i}": pair for i, pair in enumerate(pairs)}
-
-
-def k_axis(axes: Axes, clients: Sequence[int]) -> None:
-    """An axis of K: log2, a tick for each K there is and no other."""
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(list(clients)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([str(k) for k in clients])
-    axes.set_xlim(min(clients) / 1.35, max(clients) * 1.35)
 
 
 def save_svg(figure: Figure, name: str) -> str:
@@ -140,7 +141,7 @@ def save_pdf(figure: Figure) -> bytes:
 def for_page(svg: str, name: str, title: str, clients: Sequence[int]) -> str:
     """An SVG to stand in a page: colours follow the page's variables, ids are its own."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.S)
     svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     for variable, (light, _) in variables(clients).items():
         svg = svg.replace(light, f"var(--{variable})")

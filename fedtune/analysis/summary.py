@@ -5,46 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedtune.analysis import numbers
-from fedtune.analysis.figures import labels
-from fedtune.analysis.grid import TITLES, Cell, Grid, role_of
-from fedtune.analysis.quantities import ACCURACY
-from fedtune.analysis.samples import difference, paired
-from fedtune.analysis.tables import Table, Value, lost, points, tenths
-from fedtune.analysis.tracked import TrackedTrial
+from fedtune.analysis.drawing import labels
+from fedtune.analysis.grid import Cell, Grid
+from fedtune.analysis.levels import Comparison, Reached, comparison, stopped_early
+from fedtune.analysis.table import Table, Value
+from fedtune.analysis.tables import points, tenths
+from fedtune.analysis.tracked import Reach, TrackedTrial
 
 
 def cost(grid: Grid) -> Table:
     """Accuracy and rounds of each model and data set, at K = 1 and at its largest K."""
     rows: list[list[Value]] = []
+    early = False
     for series in grid.series:
-        many = _most_clients(grid.cells(series))
-        if many is None:
+        found = comparison(grid, series)
+        if found is None:
             continue
-        alone = grid.cell(series, 1)
-        one, other = alone.sample(ACCURACY), many.sample(ACCURACY)
-        less = difference(one, other)
-        if less.values:  # what is subtracted stands beside what is left
-            one, other = paired((one, other))
+        one, many = found.one, found.many
+        early |= bool(many.rounds)
         rows.append(
             [
                 series.label,
                 series.dataset,
-                many.clients,
-                one.mean if one.values else None,
-                other.mean if other.values else None,
-                points(less),
-                alone.median_text(),
-                many.median_text(),
-                many.reached_text(),
+                found.spread.clients,
+                _accuracy(one),
+                _accuracy(many),
+                _points(found),
+                _rounds(found.alone),
+                _rounds(found.spread),
+                found.spread.reached_text() or _no_target(found.spread),
             ]
         )
+    note = (
+        "Means over seeds, at the budget. Percentage points lost are paired by seed, with an "
+        "interval; of fewer than five seeds ± is what the test set leaves open, and the range is "
+        "over seeds. Rounds to target are medians; what was not reached is > cap."
+    )
+    note += (
+        " Accuracies with a round are the last ones of trials that ended before the budget, and "
+        "points lost are up to that round, against K = 1 at the budget."
+    ) * early
     return Table(
         "cost",
         "What federation costs",
-        "Accuracies at the budget, means over seeds. Percentage points lost are paired by seed, "
-        "with an interval; of fewer than five seeds ± is what the test set leaves open, and the "
-        "range is over seeds. Rounds to target are medians, never means: what was not reached is "
-        "> cap.",
+        note,
         [
             *("model", "data set", "K", "accuracy, K = 1", "accuracy, this K", "points lost"),
             *("rounds, K = 1", "rounds, this K", "reached"),
@@ -53,86 +57,162 @@ def cost(grid: Grid) -> Table:
     )
 
 
+def _accuracy(reached: Reached) -> Value:
+    """A plain number where there is nothing more to say of it."""
+    mean = reached.sample.mean if reached.known else None
+    text = reached.text()
+    return mean if mean is not None and text == f"{mean:.3f}" else text or None
+
+
+def _points(found: Comparison) -> str:
+    if found.one.at_chance:
+        return "nothing learned"
+    return points(found.less) or ("diverged" if found.many.has_diverged else "")
+
+
+def _rounds(cell: Cell) -> str:
+    return cell.median_text() or _no_target(cell)
+
+
+def _no_target(cell: Cell) -> str:
+    """Said where the trials have ended, and there was nothing to reach."""
+    return "no target" if cell.trials and all(t.ended for t in cell.trials.values()) else ""
+
+
 def sentences(grid: Grid) -> list[str]:
-    """One sentence for each model: accuracy lost at the budget at its largest K, and rounds."""
+    """One sentence for each model: accuracy lost at its largest K, and rounds to target."""
     found = (_sentence(grid, label) for label in labels(grid))
     return [sentence for sentence in found if sentence]
 
 
 def _sentence(grid: Grid, label: str) -> str:
-    rows = [grid.cells(series) for series in grid.series if series.label == label]
-    many = [cell for cells in rows if (cell := _most_clients(cells)) is not None]
-    if not many:
+    rows = [comparison(grid, series) for series in grid.series if series.label == label]
+    found = [row for row in rows if row is not None]
+    if not found:
         return ""
-    clients = max(cell.clients for cell in many)
-    many = [cell for cell in many if cell.clients == clients]
-    told = [part for part in (_loses(grid, many), _reaches(grid, many)) if part]
-    return f"Spread over {clients} clients, {label} {', and '.join(told)}." if told else ""
+    clients = max(row.spread.clients for row in found)
+    found = [row for row in found if row.spread.clients == clients]
+    compared = [row for row in found if not row.one.at_chance]
+    told = [
+        *_losses(compared),
+        *(part for row in compared if (part := _fails(row))),
+        *([reaches] if (reaches := _reaches(compared)) else []),
+    ]
+    parts = [f"spread over {clients} clients, {label} {_listed(told)}"] if told else []
+    nothing = [row for row in found if row.one.at_chance]
+    if nothing:
+        where = _listed([_nothing(row) for row in nothing])
+        start = "with one client it" if told else f"with one client, {label}"
+        parts.append(f"{start} learns nothing on {where}, so there is no target to reach")
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def _loses(grid: Grid, many: Sequence[Cell]) -> str:
-    """For example: is 1.2 (ag-news) to 4.5 (imdb) points less accurate at the budget."""
-    means = [(less.mean, c.series.dataset) for c in many if (less := lost(grid, c)).values]
-    if not means:
+def _nothing(row: Comparison) -> str:
+    """For example: toy (0.310, which is chance; spread over 8 0.305)."""
+    told, many = row.one.text(), row.many
+    what = many.mean_text() if many.known else many.text()
+    also = f"; spread over {row.spread.clients} {what}" if what else ""
+    return f"{row.one.cell.series.dataset} ({told}{also})"
+
+
+def _fails(row: Comparison) -> str:
+    """Said of trials that learned nothing, fell back to chance or diverged; else nothing."""
+    dataset, many = row.many.cell.series.dataset, row.many
+    if many.has_diverged:
+        return f"diverges on {dataset}{many.text().removeprefix('diverged')}"
+    if not many.at_chance:
         return ""
-    (least, here), (most, there) = min(means), max(means)
-    if least == most:
-        return f"is {_apart(most)} accurate at the budget than one client ({there})"
+    verb = "learns nothing" if many.never_learned else "ends at chance"
+    return f"{verb} on {dataset} ({many.text() if many.never_learned else many.mean_text()})"
+
+
+def _losses(found: Sequence[Comparison]) -> list[str]:
+    """For example: is 1.2 (ag-news) to 4.5 (imdb) points less accurate at the budget.
+
+    What ended before the budget is told by itself, with its round.
+    """
+    known = [row for row in found if row.less.values and not row.many.at_chance]
+    whole = [(row.less.mean, row.many.cell.series.dataset) for row in known if not row.many.rounds]
+    early = [
+        (row.less.mean, f"{row.many.cell.series.dataset}, {row.many.rounds}")
+        for row in known
+        if row.many.rounds
+    ]
+    told = []
+    if whole:
+        single = f" ({whole[0][1]})" if len(whole) == 1 else ""
+        told.append(f"is {_than(whole, ' at the budget', '')}{single}")
+    if early:
+        single = f" ({early[0][1]})" if len(early) == 1 else ""
+        told.append(f"ends {_than(early, '', ' at the budget')}{single}")
+    return told
+
+
+def _than(losses: Sequence[tuple[float, str]], when: str, base: str) -> str:
+    """For example: 1.2 points less accurate at the budget than one client."""
+    if {tenths(abs(less)) for less, _ in losses} == {"0.0"}:
+        return f"as accurate{when} as one client{base}"
+    return f"{_span(losses)} accurate{when} than one client{base}"
+
+
+def _span(losses: Sequence[tuple[float, str]]) -> str:
+    (least, here), (most, there) = min(losses), max(losses)
+    if tenths(least) == tenths(most):
+        return _apart(most)
     if least >= 0:
-        points = f"{tenths(least)} ({here}) to {tenths(most)} ({there}) points less"
-    elif most <= 0:
-        points = f"{tenths(-most)} ({there}) to {tenths(-least)} ({here}) points more"
-    else:
-        points = f"between {_apart(least)} ({here}) and {_apart(most)} ({there})"
-    return f"is {points} accurate at the budget than one client"
+        return f"{tenths(least)} ({here}) to {tenths(most)} ({there}) points less"
+    if most <= 0:
+        return f"{tenths(-most)} ({there}) to {tenths(-least)} ({here}) points more"
+    return f"between {_apart(least)} ({here}) and {_apart(most)} ({there})"
 
 
 def _apart(less: float) -> str:
     return f"{tenths(abs(less))} points {'less' if less >= 0 else 'more'}"
 
 
-def _reaches(grid: Grid, many: Sequence[Cell]) -> str:
-    reaches = [reach for cell in many for reach in cell.reaches.values()]
-    met = sum(reach.rounds is not None for reach in reaches)
-    trials = f"{len(reaches)} trial{'s' * (len(reaches) != 1)}"
+def _reaches(found: Sequence[Comparison]) -> str:
+    reaches = [reach for row in found for reach in row.spread.reaches.values()]
     if not reaches:
         return ""
-    alone = grid.cell(many[0].series, 1).median_text()
-    rounds = f" (rounds: {many[0].median_text()}, with one client {alone})"
-    return f"reaches its target in {met} of {trials}{rounds if len(many) == 1 and alone else ''}"
+    alone = found[0].alone.median_text()
+    if len(reaches) == 1:
+        return _reaches_once(reaches[0], alone)
+    met = sum(reach.rounds is not None for reach in reaches)
+    rounds = f" (rounds: {found[0].spread.median_text()}, with one client {alone})"
+    told = f"reaches its target in {met} of {len(reaches)} trials"
+    return told + (rounds if len(found) == 1 and alone else "")
 
 
-def _most_clients(cells: Sequence[Cell]) -> Cell | None:
-    """The cell with the most clients of which something is known; None without a federated one."""
-    federated = [c for c in cells if c.clients > 1 and (c.accuracies or c.reaches)]
-    return federated[-1] if federated else None
+def _reaches_once(reach: Reach, alone: str) -> str:
+    than = f" (one client: {alone})" if alone else ""
+    if reach.rounds is None:
+        return f"does not reach its target within {_count(reach.cap)}{than}"
+    return f"reaches its target after {_count(reach.rounds)}{than}"
+
+
+def _count(rounds: int) -> str:
+    return f"{rounds} round{'s' * (rounds != 1)}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """For example: this, that, and those."""
+    return f"{', '.join(parts[:-1])}, and {parts[-1]}" if len(parts) > 1 else "".join(parts)
 
 
 def caveats(grid: Grid) -> list[str]:
     """What a reader has to know before believing any of it."""
     lines = []
-    minis = [m for m in grid.models if m.startswith("mini-") and role_of(m)]
-    if minis:
-        stand = ", ".join(f"{model} for {TITLES[str(role_of(model))]}" for model in minis)
-        lines.append(
-            f"The models are miniatures that stand for the paper's: {stand}. Whether a shape "
-            "appears on them says nothing certain about the originals."
-        )
     if grid.most_seeds == 1:
         lines.append("One seed: no spread over seeds is known, and none is shown.")
     elif 1 < grid.most_seeds < numbers.SEEDS_FOR_INTERVAL:
         lines.append(f"{grid.most_seeds} seeds: points are shown rather than intervals.")
-    if grid.clients and grid.clients[-1] < 32:
-        lines.append(
-            f"The largest K here is {grid.clients[-1]}, the paper's is 32: trends over K are "
-            "judged as far as this sweep goes."
-        )
-    early = [t for t in grid.trials if t.ended and t.accuracy is None and t.state == "reached"]
+    early = [trial for trial in grid.trials if stopped_early(trial)]
     if early:
         lines.append(
-            f"{len(early)} trial{'s' * (len(early) != 1)} stopped at the target before the budget "
-            "(stop=target), so no accuracy at the budget is known; stop=budget-then-target runs "
-            "on."
+            f"{len(early)} trial{'s' * (len(early) != 1)} stopped before the budget "
+            "(stop=target), so the accuracy shown is the last one, with its round. Ranks and "
+            "retention need the budget's; stop=budget-then-target runs on to it."
         )
     undefined = sorted(
         {f"{t.model} on {t.dataset}" for t in grid.trials if t.state == "target_undefined"}

@@ -1,66 +1,18 @@
-"""The report's tables, as rows of plain values that become CSV, Markdown or HTML."""
+"""The report's tables: every trial, every cell, ranks, and what reaching the target takes."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from fedtune.analysis import numbers
-from fedtune.analysis.figures import labels
+from fedtune.analysis.drawing import labels
 from fedtune.analysis.grid import Cell, Grid
+from fedtune.analysis.levels import Reached, level, stopped_early
 from fedtune.analysis.quantities import ACCURACY, RETENTION
 from fedtune.analysis.samples import Sample, difference, paired
+from fedtune.analysis.table import Early, Table, Value
 from fedtune.analysis.tracked import TrackedTrial
-from fedtune.units import size
-
-Value = str | int | float | None
-
-
-@dataclass(frozen=True)
-class Table:
-    """``rows`` hold plain values; a column whose name begins with ``bytes`` is shown in units."""
-
-    name: str
-    title: str
-    note: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[Value]]
-
-    def shown(self) -> list[list[str]]:
-        """The rows for people."""
-        return [
-            [_shown(name, value) for name, value in zip(self.header, row, strict=True)]
-            for row in self.rows
-        ]
-
-    def as_csv(self) -> str:
-        text = io.StringIO()
-        rows = [[_plain(value) for value in row] for row in self.rows]
-        csv.writer(text, lineterminator="\n").writerows([self.header, *rows])
-        return text.getvalue()
-
-    def as_markdown(self) -> str:
-        lines = [list(self.header), ["---"] * len(self.header), *self.shown()]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def _shown(name: str, value: Value) -> str:
-    if value is None:
-        return ""
-    if name.startswith("bytes") and not isinstance(value, str):
-        return size(value)
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) else value
-
-
-def _plain(value: Value) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def per_trial(grid: Grid) -> Table:
@@ -75,7 +27,7 @@ def per_trial(grid: Grid) -> Table:
         "trials",
         "Every trial",
         "Retention is the part of the baseline's accuracy above chance that is kept at the budget. "
-        "Minutes are those of computing rounds and evaluations.",
+        "Minutes are those of computing rounds and evaluations." + _about_early(grid),
         header,
         [_trial_row(trial) for trial in order],
     )
@@ -94,8 +46,8 @@ def _trial_row(trial: TrackedTrial) -> list[Value]:
         trial.seed,
         trial.state + collapsed,
         trial.records[-1]["round"] if trial.records else None,
-        trial.accuracy,
-        trial.accuracy / base if trial.accuracy is not None and base else None,
+        _at_budget(trial, 1.0),
+        _at_budget(trial, base) if base else None,
         trial.retention,
         reach.rounds if reach is not None and not missed else str(reach or ""),
         _steps(trial),
@@ -104,6 +56,23 @@ def _trial_row(trial: TrackedTrial) -> list[Value]:
         round(trial.seconds / 60, 2),
         trial.trial_id,
     ]
+
+
+def _at_budget(trial: TrackedTrial, of: float) -> Value:
+    """Accuracy as a part of ``of``, at the budget or where the trial ended before."""
+    found = level(trial)
+    if found is None or trial.accuracy is not None:
+        return None if found is None else found.accuracy / of
+    return Early(found.accuracy / of, f"round {found.round_num}")
+
+
+def _about_early(grid: Grid) -> str:
+    if not any(map(stopped_early, grid.trials)):
+        return ""
+    return (
+        " A round in brackets: trials ended before the budget, and this is of their last round; "
+        "the CSV has nothing there."
+    )
 
 
 def _steps(trial: TrackedTrial) -> int | None:
@@ -133,7 +102,7 @@ def per_cell(grid: Grid) -> Table:
         f"{numbers.SEEDS_FOR_INTERVAL} seeds or more: Student's t over seeds and, where "
         "predictions are tracked, what the test examples add. Lost: the mean "
         "difference to K = 1, paired by seed and by test example. Peak memory is that of "
-        "trials that had a process of their own.",
+        "trials that had a process of their own." + _about_early(grid),
         header,
         [_cell_row(grid, cell) for series in grid.series for cell in grid.cells(series)],
     )
@@ -167,15 +136,22 @@ def _cell_row(grid: Grid, cell: Cell) -> list[Value]:
     seen, kept = list(accuracy.values.values()), cell.sample(RETENTION).values.values()
     peaks = cell.values(lambda trial: trial.peak_memory_mb).values()
     federated = less.values and cell.clients > 1
+    mean: Value = numbers.mean(seen) if seen else None
+    lost_mean: Value = less.mean if federated else None
+    early = Reached(cell)
+    if not seen and early.rounds:
+        mean = Early(early.sample.mean, early.rounds)
+        below = difference(grid.cell(cell.series, 1).sample(ACCURACY), early.sample)
+        lost_mean = Early(below.mean, early.rounds) if below.values else None
     return [
         cell.series.label,
         cell.series.dataset,
         cell.clients,
         len(seen),
-        numbers.mean(seen) if seen else None,
+        mean,
         numbers.spread(seen),
         *(accuracy.interval() or (None, None)),
-        less.mean if federated else None,
+        lost_mean,
         *((less.interval() if federated else None) or (None, None)),
         numbers.mean(kept) if kept else None,
         cell.median_text(),
@@ -188,7 +164,7 @@ def ranks(grid: Grid) -> Table:
     """Which model is best at each K, and by how much."""
     names = labels(grid)
     rows: list[list[Value]] = []
-    for dataset in grid.datasets:
+    for dataset in grid.datasets if len(names) > 1 else ():
         for clients in grid.clients:
             found = {
                 series.label: sample

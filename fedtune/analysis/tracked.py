@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtune.analysis.expected import NOTHING_EXPECTED, Expected
+from fedtune.analysis.words import on_one_line
 from fedtune.config import UNHASHED
 from fedtune.tracking import names
 from fedtune.trial.stopping import (
@@ -210,11 +211,8 @@ def named_apart(
     trials: Sequence[TrackedTrial], expected: Expected = NOTHING_EXPECTED
 ) -> tuple[list[TrackedTrial], Expected]:
     """Trials and plan with short names for models and data sets, and the variant of each trial."""
-    short: dict[str, str] = {}
-    for field, others in (("model", expected.models), ("dataset", expected.datasets)):
-        full = sorted({trial.params[field] for trial in trials} | set(others))
-        tails = [Path(name).name for name in full]
-        short |= {n: t if tails.count(t) == 1 else n for n, t in zip(full, tails, strict=True)}
+    models = _tails({trial.params["model"] for trial in trials} | set(expected.models))
+    datasets = _tails({trial.params["dataset"] for trial in trials} | set(expected.datasets))
     values: dict[tuple[str, str, str], set[str]] = {}
     for trial in trials:
         for field, value in trial.params.items():
@@ -224,13 +222,21 @@ def named_apart(
     named = [
         replace(
             trial,
-            model=short[trial.model],
-            dataset=short[trial.dataset],
+            model=models[trial.model],
+            dataset=datasets[trial.dataset],
             variant=", ".join(f"{field}={trial.params[field]}" for field in varied),
         )
         for trial in trials
     ]
-    return named, expected.renamed(short)
+    return named, expected.renamed(models, datasets)
+
+
+def _tails(full: set[str]) -> dict[str, str]:
+    """Each name without its folders or its owner on the hub, where that tells it from the rest."""
+    tails = {name: on_one_line(Path(name).name) for name in sorted(full)}
+    have = list(tails.values())
+    alone = {name: tail for name, tail in tails.items() if tail and have.count(tail) == 1}
+    return {name: alone.get(name, on_one_line(name)) for name in tails}
 
 
 def judged(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:

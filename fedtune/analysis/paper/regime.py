@@ -6,7 +6,7 @@ import math
 
 from fedtune.analysis import numbers
 from fedtune.analysis.grid import TITLES, Cell, Grid
-from fedtune.analysis.tables import Table, Value
+from fedtune.analysis.table import Table, Value
 from fedtune.analysis.tracked import TrackedTrial
 
 #: The paper's training examples and budget in rounds by data set (section 3.3 and 3.4).
