@@ -18,8 +18,10 @@ install: .venv/installed ## make .venv with the fedtune command and the tested v
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# FEDTUNE_COMMAND is what fedtune tells the user to type again after Ctrl-C.
 demo: install ## one comparison on real text, K = 1 against K = 32, tracked in MLflow
-	@$(IN_VENV) mlflow run . --env-manager local --experiment-name fedtune -P clients=32
+	@$(IN_VENV) FEDTUNE_COMMAND="make demo" \
+	  mlflow run . --env-manager local --experiment-name fedtune -P clients=32
 
 # Two at a time, whole files: a file's tests share servers and trials that take long to make.
 test: install ## the tests (some ten minutes on two cores)

@@ -8,10 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from fedtune.data import lookup
 from fedtune.machine import available_cores, device_exists, has_bf16
 from fedtune.models import zoo
+from fedtune.terminal import say
 
 _NEEDED = {
     "torch": "every trial",
@@ -26,7 +28,7 @@ _NEEDED = {
 def examine(console: Console) -> int:
     """Print the examination; 1 where something is missing that a default launch needs."""
     missing = 0
-    console.print(f"Python {platform.python_version()} on {platform.platform()}", highlight=False)
+    say(console, f"Python {platform.python_version()} on {platform.platform()}")
     for package, purpose in _NEEDED.items():
         try:
             _good(console, f"{package} {version(package)}")
@@ -85,14 +87,15 @@ def _offline(console: Console) -> None:
             found = state(name)
             if "needs" in found:
                 way = f"run once with network, or put a folder {name} under $FEDTUNE_DATA"
-                console.print(f"  – {kind} {name}: {found}; {way}", highlight=False, soft_wrap=True)
+                say(console, f"– {kind} {name}: {escape(found)}; {way}", indent=2)
             else:
                 _good(console, f"{kind} {name}: {found}")
 
 
 def _good(console: Console, text: str) -> None:
-    console.print(f"  [green]✓[/] {text}", highlight=False, soft_wrap=True)
+    say(console, f"[green]✓[/] {escape(text)}", indent=2)
 
 
 def _bad(console: Console, text: str, mend: str) -> None:
-    console.print(f"  [red]✗[/] {text}\n      {mend}", highlight=False, soft_wrap=True)
+    say(console, f"[red]✗[/] {escape(text)}", indent=2)
+    say(console, escape(mend), indent=6)

@@ -100,10 +100,15 @@ def launch_options(name: str) -> Callable[[Callable[..., Any]], Callable[..., An
 
 
 def launch(
-    spec: SweepSpec, faults: list[Fault], options: Mapping[str, Any], console: Console
+    spec: SweepSpec,
+    faults: list[Fault],
+    options: Mapping[str, Any],
+    console: Console,
+    say_why: Callable[[], None],
 ) -> int:
     """Launch a sweep, or say what it would cost; the exit code.
 
+    ``say_why`` is called where the user or a scheduler ends it.
     Raises BadInput with the ``faults`` of the settings that were given and with every other that
     can be seen without reading models and data.
     """
@@ -136,6 +141,7 @@ def launch(
         address=options["address"],
         use_ray=not options["no_ray"],
         log_model=options["log_model"],
+        say_why=say_why,
     )
     if options["dry_run"]:
         if options["log_model"]:

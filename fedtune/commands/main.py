@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fedtune import __version__
+from fedtune.characters import make_printable
 from fedtune.commands import completion as shell
 from fedtune.commands.help import Group
 from fedtune.commands.init import init
@@ -31,12 +31,43 @@ from fedtune.commands.launching import (
 from fedtune.commands.options import SettingsCommand, read_settings, settings
 from fedtune.config import TrialConfig, parse_text
 from fedtune.errors import Refusal
+from fedtune.invocation import same_command
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 #: What a scheduler expects of a job that it ended, as a shell has it.
-_TERMINATED = 128 + signal.SIGTERM
+_INTERRUPTED, _TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+
+class _Ending:
+    """Why this command ends before its time, "" while it does not; said once, and before all else
+    that is said then.
+    """
+
+    def __init__(self) -> None:
+        self.why, self._said = "", False
+
+    def interrupt(self, *_: object) -> None:
+        """Ctrl-C; a second one does not wait for what is being closed."""
+        self.why = self.why or "Interrupted."
+        raise KeyboardInterrupt
+
+    def terminate(self, *_: object) -> None:
+        """As a scheduler ends a job, and `mlflow run` its child after Ctrl-C: what is open in
+        MLflow is closed on the way out, and if that has begun it goes on.
+        """
+        if not self.why:
+            self.why = "Terminated."
+            sys.exit(_TERMINATED)
+
+    def say_why(self) -> None:
+        if not self._said:
+            self._said = True
+            click.echo(f"\n{self.why}")
+
+
+_ending = _Ending()
 
 
 def main() -> None:
@@ -45,32 +76,26 @@ def main() -> None:
     Exit codes: 0 done, 1 something failed, 2 bad input, 130 interrupted (Ctrl-C), 143 terminated
     (SIGTERM); after the last two the same command goes on.
     """
+    global _ending
+    _ending = _Ending()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    make_printable()
     atexit.register(gc.freeze)  # else Python looks at everything for garbage on its way out: 2 s
-    terminated = False
-
-    def terminate(*_: object) -> None:
-        nonlocal terminated
-        terminated = True
-        sys.exit(_TERMINATED)
-
-    # As a scheduler ends a job: what is open in MLflow is closed on the way out.
-    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, _ending.interrupt)
+    signal.signal(signal.SIGTERM, _ending.terminate)
     try:
         code = cli.main(prog_name="fedtune", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _tell_how_to_go_on("Interrupted.")
-        code = 130
+        code = _end("Interrupted.")
     except SystemExit as ended:
         # Ray makes a 1 of any exit while it waits; its own handler exits with the bare number.
-        if not terminated and ended.code != signal.SIGTERM:
+        if not _ending.why and ended.code != signal.SIGTERM:
             raise
-        _tell_how_to_go_on("Terminated.")
-        code = _TERMINATED
+        code = _end("Terminated.")
     except Refusal as error:
         for line in str(error).splitlines():
             click.echo(f"fedtune: {line}", err=True)
@@ -78,11 +103,18 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-def _tell_how_to_go_on(what: str) -> None:
-    click.echo(f"\n{what}")
-    if sys.argv[1:2] in (["run"], ["sweep"]):
-        again = shlex.join(["fedtune", *sys.argv[1:]])
-        click.echo(f"Complete rounds are kept; the same command goes on from there:\n  {again}")
+def _end(why: str) -> int:
+    """Say why, unless that has been said, and how to go on; the exit code."""
+    _ending.why = _ending.why or why
+    _ending.say_why()
+    _tell_how_to_go_on()
+    return _INTERRUPTED if _ending.why == "Interrupted." else _TERMINATED
+
+
+def _tell_how_to_go_on() -> None:
+    if sys.argv[1:2] in (["run"], ["sweep"]) and "--dry-run" not in sys.argv:
+        click.echo("\nComplete rounds are kept; the same command goes on from there:")
+        click.echo(f"  {same_command()}")
 
 
 #: A comparison in which nothing has to be downloaded.
@@ -140,7 +172,7 @@ def run(**options: Any) -> int:
 
     values, faults = read_settings(options, require=True)
     spec = SweepSpec(name_from(values), values, grows=True)
-    return launch(spec, faults, options, _console())
+    return launch(spec, faults, options, _console(), _ending.say_why)
 
 
 @cli.command(
@@ -168,7 +200,7 @@ def sweep(file: str, **options: Any) -> int:
 
     values, faults = read_settings(options)
     spec = read_sweep_file(find_sweep_file(file)).with_command_line(values)
-    return launch(spec, faults, options, _console())
+    return launch(spec, faults, options, _console(), _ending.say_why)
 
 
 cli.add_command(init)
@@ -279,11 +311,6 @@ def tokens(dataset: str, model: str, out: str, **asked: Any) -> None:
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from fedtune.terminal import new_console
 
-    # A notebook's cell (`!fedtune run`) gives itself out as a terminal, and a live table is there
-    # repeated each time it changes. Every kernel sets this, and its commands inherit it.
-    in_cell = os.environ.get("MPLBACKEND", "").endswith("matplotlib_inline.backend_inline")
-    # A pipe has no width; a table must not be folded to 80 columns in a log.
-    width = None if sys.stdout.isatty() and not in_cell else 160
-    return Console(width=width, force_terminal=False if in_cell else None)
+    return new_console()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
 from fedtune.errors import BadInput, first_line
+from fedtune.invocation import fedtune_command
 from fedtune.plan.plan import Plan, known_plans, load_plan, read_plan
 from fedtune.run import closing
 from fedtune.run.launch import LaunchResult
+from fedtune.terminal import say
 from fedtune.tracking.names import run_name
 from fedtune.tracking.projection import Projection
 from fedtune.tracking.uri import resolve_uri
@@ -22,11 +25,9 @@ def print_status(store: Path, sweep: str | None, console: Console) -> None:
     plan = load_plan(store, sweep)
     report = LaunchResult.of_store(store, plan)
     ended = sum(result.ended for result in report.results)
-    console.print(
-        f"Sweep [bold]{plan.name}[/]: {ended} of {len(report.results)} trials are complete",
-        highlight=False,
-    )
-    console.print(closing.as_table(*closing.rows(plan, report)))
+    whole = len(report.results)
+    say(console, f"Sweep [bold]{plan.name}[/]: {ended} of {whole} trials are complete")
+    console.print(closing.table(plan, report))
 
 
 def sync_store(store: Path, sweep: str | None, uri: str | None, console: Console) -> int:
@@ -41,13 +42,14 @@ def sync_store(store: Path, sweep: str | None, uri: str | None, console: Console
     try:
         for plan in chosen:
             told = _sync(store, plan, resolve_uri(uri), refused)
-            console.print(f"{plan.name}: {told}", highlight=False)
+            say(console, f"{plan.name}: {told}")
     except Exception as error:  # whatever a database, a network or a store of artifacts raises
         refused.append(f"MLflow refused ({first_line(error)})")
     for line in refused:
-        console.print(f"[red]problem:[/] {escape(line)}", soft_wrap=True, highlight=False)
+        say(console, f"[red]problem:[/] {escape(line)}")
     if refused:
-        console.print("Run `fedtune sync` again when that is mended.")
+        again = fedtune_command(*sys.argv[1:])
+        say(console, f"Run `{escape(again)}` again when that is mended.")
     return int(bool(refused))
 
 
@@ -58,7 +60,7 @@ def _plans(store: Path, console: Console) -> list[Plan]:
         try:
             plans.append(read_plan(path))
         except BadInput as other:
-            console.print(f"left out: {escape(str(other))}", soft_wrap=True, highlight=False)
+            say(console, f"left out: {escape(str(other))}")
     return plans
 
 

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from rich.markup import escape
-from rich.table import Table
-
 from fedtune.cost.resources import at_once, check_fits, places, request
 from fedtune.cost.trial_cost import Cost, calibrate, cost, need, rates_in_store, wall_time
 from fedtune.machine import Machine
 from fedtune.plan.plan import Plan
-from fedtune.tracking.names import run_name
+from fedtune.tables import Column, FittedTable
+from fedtune.tracking.names import run_name, short_names
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.units import duration, size
@@ -101,17 +99,25 @@ class LaunchCost:
         least, most = duration(self.least_seconds), duration(self.seconds)
         return f"about {most}" if least == most else f"{least} to {most}"
 
-    def table(self) -> Table:
+    def table(self) -> FittedTable:
         """A row for each trial of the plan, in the order they start."""
-        plan, table = self.plan, Table()
-        for column in ("trial", "id", "state"):
-            table.add_column(column, no_wrap=True)
-        for column in ("rounds", "steps", "traffic", "memory", "time"):
-            table.add_column(column, justify="right", no_wrap=True)
-        for trial in plan.trials:
-            name = escape(run_name(trial, plan.axes))
-            table.add_row(name, trial.trial_id, self._state(trial), *self._cells(trial))
-        return table
+        trials, axes = self.plan.trials, self.plan.axes
+        names = [run_name(trial, axes) for trial in trials]
+        states = [self._state(trial) for trial in trials]
+        ids = [trial.trial_id for trial in trials]
+        rounds, steps, traffic, memory, seconds = zip(*map(self._cells, trials), strict=True)
+        return FittedTable(
+            [
+                Column("trial", names, "name", key=True, short=short_names(trials, axes)),
+                Column("id", ids, "name", rank=7),
+                Column("state", states, "text", rank=3),
+                Column("rounds", rounds, rank=2),
+                Column("steps", steps, rank=5),
+                Column("traffic", traffic, rank=6),
+                Column("memory", memory, rank=4),
+                Column("time", seconds, rank=1),
+            ]
+        )
 
     def lines(self) -> list[str]:
         """The totals, and how many trials run at a time and why."""

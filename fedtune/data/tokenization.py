@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedtune.bars import new_bar
 from fedtune.config import TrialConfig
 from fedtune.data.lookup import TOKENS_FILE, resolve
 from fedtune.data.token_arrays import FILES, FORMAT, FORMAT_WITH_PARTS, open_tokens
@@ -22,7 +23,6 @@ from fedtune.data.tokenizer import (
     encode,
     gives_types,
     load_tokenizer,
-    progress_bar,
     tokenizer_hash,
 )
 from fedtune.errors import BadInput
@@ -193,7 +193,7 @@ def _make(
         what = f"with this model{' and pairs of texts' if pairs else ''}"
         raise BadInput.of("max_length", max_length, f"allowed is at least {least} {what}")
     splits = {"train": texts.train} | ({"test": texts.test} if texts.test else {})
-    with progress_bar(sum(map(len, splits.values())), progress) as bar:
+    with new_bar("tokenises", sum(map(len, splits.values())), progress) as bar:
         for name, split in splits.items():
             encoded = encode(tokenizer, split.texts, split.seconds, max_length, bar)
             for part, array in (*vars(encoded).items(), ("labels", split.labels)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,11 +172,3 @@ def encode(
 
 def _end_to_end(examples: Sequence[Sequence[int]], dtype: Any) -> np.ndarray:
     return np.concatenate([np.asarray(example, dtype=dtype) for example in examples])
-
-
-def progress_bar(total: int, wanted: bool) -> Any:
-    """A bar on a terminal, and silence everywhere else."""
-    from tqdm import tqdm
-
-    shown = wanted and sys.stderr.isatty()
-    return tqdm(total=total, desc="tokenising", unit=" texts", disable=not shown, leave=False)

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from fedtune.data.batches import DeviceSplit
 from fedtune.data.packing import send
 from fedtune.federated.flat import FlatModel
+from fedtune.federated.local import Seen, unseen
 
 #: Tokens in one evaluation batch, give or take a text.
 EVALUATION_TOKENS = 8192
@@ -33,11 +34,12 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(flat: FlatModel, data: DeviceSplit) -> Evaluation:
+def evaluate(flat: FlatModel, data: DeviceSplit, seen: Seen = unseen) -> Evaluation:
     """Evaluate in ``eval()`` mode over every example of ``data``.
 
     Examples are taken in order of length, so that texts side by side are alike; the result does not
-    depend on that order, since correct answers are counted and the loss is summed in fp64.
+    depend on that order, since correct answers are counted and the loss is summed in fp64. ``seen``
+    is called after each batch with the number of its examples.
     """
     flat.model.eval()
     order = torch.argsort(data.lengths, stable=True)
@@ -53,6 +55,7 @@ def evaluate(flat: FlatModel, data: DeviceSplit) -> Evaluation:
         # A batch sorts its texts by length too, and these are sorted: their order stays.
         predictions[send(indices, device)] = scores.argmax(dim=-1)
         loss_sum += cross_entropy(scores.double(), batch.labels, reduction="sum")
+        seen(len(batch))
     count = len(order)
     correct = (predictions == data.labels).sum()
     return Evaluation(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fedtune.data.batches import DeviceSplit
 from fedtune.federated.flat import FlatModel
-from fedtune.federated.local import Diverged, LocalTraining, train_client
+from fedtune.federated.local import Diverged, LocalTraining, Seen, train_client, unseen
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def fedavg_round(
     recipe: LocalTraining,
     round_num: int,
     prepare_client: Callable[[int], None] = lambda client_id: None,
+    seen: Seen = unseen,
 ) -> tuple[Tensor, RoundResult]:
     """One round: every client trains the server's model on its own examples; the mean comes back.
 
@@ -49,7 +50,7 @@ def fedavg_round(
     (num_parameters,) fp32 stays as it is, so a mean over some of the clients cannot happen.
     ``clients`` holds each client's example indices into ``data``. ``prepare_client`` may change the
     working model after the server's has been loaded into it (``head_init=per_client`` does, in
-    round 1).
+    round 1). ``seen`` is told of each local step (see train_client).
 
     Raises Diverged (see train_client) and ValueError for a client without examples.
     """
@@ -62,11 +63,11 @@ def fedavg_round(
     for client_id, examples in enumerate(clients):
         flat.values.copy_(server)
         prepare_client(client_id)
-        loss, seen = train_client(flat, data, examples, recipe, round_num, client_id)
+        loss, count = train_client(flat, data, examples, recipe, round_num, client_id, seen)
         delta = flat.values.sub_(server)  # in place: the client's model is not needed any more
         mean_delta.add_(delta, alpha=weights[client_id])
         norms.append(torch.linalg.vector_norm(delta).item())
-        loss_sum, num_examples = loss_sum + loss, num_examples + seen
+        loss_sum, num_examples = loss_sum + loss, num_examples + count
     update_norm = torch.linalg.vector_norm(mean_delta).item()
     if not math.isfinite(update_norm):  # every client was finite, so their sum overflowed
         raise Diverged(round_num, None)

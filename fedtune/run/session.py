@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -19,16 +20,19 @@ from fedtune.config import TrialConfig
 from fedtune.cost.launch_cost import LaunchCost
 from fedtune.cost.resources import this_machine
 from fedtune.errors import BadInput, Fault, check_writable, first_line
+from fedtune.invocation import command_beside, fedtune_command
 from fedtune.machine import Machine, available_cores
 from fedtune.plan.plan import Plan, load_plan, make_plan, warnings_of
 from fedtune.plan.sweepfile import SweepSpec
 from fedtune.run import closing
 from fedtune.run.launch import Launch, LaunchResult
 from fedtune.run.progress import Lines, Progress, Screen, Silent
-from fedtune.tracking.names import LAUNCHED, run_name
+from fedtune.run.sentences import sentences
+from fedtune.terminal import say, say_whole
+from fedtune.tracking.names import LAUNCHED, run_name, run_url
 from fedtune.tracking.uri import resolve_uri
 from fedtune.tracking.writer import Writer
-from fedtune.trial.folder import TrialFolder
+from fedtune.trial.folder import DamagedFolder, TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import data_facts
 from fedtune.trial.results import Result
@@ -39,13 +43,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """How a sweep is launched, apart from what it computes."""
+    """How a sweep is launched, apart from what it computes.
+
+    ``say_why`` is called where the user or a scheduler ends it, before what there is is shown.
+    """
 
     store: Path
     tracking_uri: str | None = None
     address: str | None = None
     use_ray: bool = True
     log_model: bool = False
+    say_why: Callable[[], None] = lambda: None
 
     @property
     def on_cluster(self) -> bool:
@@ -61,7 +69,12 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     store, uri = options.store.absolute(), resolve_uri(options.tracking_uri)
     check_writable("store", store)
     plan = make_plan(spec, store, elsewhere=options.on_cluster, progress=console.is_terminal)
-    progress: Progress = Screen(plan, console) if console.is_terminal else Lines(plan, console)
+    stopped = partial(_print_partial, plan, store, console, options)
+    progress: Progress = (
+        Screen(plan, store, console, stopped)
+        if console.is_interactive  # not a pipe, and not a terminal that cannot move its cursor
+        else Lines(plan, console, stopped)
+    )
     launch = Launch(plan, store, progress, None)
     if not options.on_cluster:
         _check_threads(launch)
@@ -118,6 +131,7 @@ def _run(launch: Launch, options: Options, console: Console) -> LaunchResult:
     # Before anything else of the launch runs, or it would be found slower than it is.
     cost = _cost(launch, here, parallel=options.use_ray) if here else None
     if cost:
+        launch.progress.expect(cost)
         _print_expectation(cost, console)
     if not options.use_ray:
         return launch.run(run_here)
@@ -156,7 +170,7 @@ def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
     expected = _cost(launch, _machine(launch, options), parallel=options.use_ray)
     console.print(expected.table())
     for line in [*expected.lines(), "Nothing was started."]:
-        console.print(line, soft_wrap=True, highlight=False)
+        say(console, escape(line))
 
 
 def _check_threads(launch: Launch) -> None:
@@ -182,15 +196,15 @@ def print_plan(plan: Plan, spec: SweepSpec, store: Path, console: Console) -> No
     """What is about to be trained on what, what every ``auto`` became, and warnings."""
     federated = sum(trial.config.clients > 1 for trial in plan.trials)
     baselines = len(plan.trials) - federated
-    console.print(
+    say(
+        console,
         f"Sweep [bold]{plan.name}[/]: {baselines} baseline{'s' * (baselines > 1)} (K = 1) and "
         f"{federated} federated trial{'s' * (federated != 1)}",
-        highlight=False,
     )
     for line in dict.fromkeys(_describe(plan)):
-        console.print(f"  {escape(line)}", soft_wrap=True, highlight=False)
+        say(console, escape(line), indent=2)
     for line in warnings_of(plan, spec, store):
-        console.print(f"[yellow]warning:[/] {escape(line)}", soft_wrap=True, highlight=False)
+        say(console, f"[yellow]warning:[/] {escape(line)}")
 
 
 def _describe(plan: Plan) -> list[str]:
@@ -233,17 +247,14 @@ def _print_expectation(cost: LaunchCost, console: Console) -> None:
     """Say how long the launch may take and how many trials run at a time."""
     told = cost.time()
     expected = f"{told[0].upper()}{told[1:]} of computing on this machine."
-    console.print(f"{expected} {cost.sharing()}", soft_wrap=True, highlight=False)
+    say(console, f"{expected} {cost.sharing()}")
 
 
 def print_closing(plan: Plan, report: LaunchResult, console: Console) -> None:
     """The closing table, what it shows, and what went wrong."""
-    console.print(closing.as_table(*closing.rows(plan, report)))
-    for line in closing.hints(report):
-        console.print(line, soft_wrap=True, highlight=False)
-    said = closing.sentence(report)
-    if said:
-        console.print(escape(said), soft_wrap=True, highlight=False)
+    console.print(closing.table(plan, report))
+    for said in sentences(plan, report):
+        say(console, escape(said))
     by_id = plan.by_id()
     for trial_id, reason in report.failed.items():
         _problem(console, f"{_short(by_id, trial_id)} failed: {reason}")
@@ -252,7 +263,17 @@ def print_closing(plan: Plan, report: LaunchResult, console: Console) -> None:
     for trial_id, reason in report.not_tracked.items():
         _problem(console, f"{_short(by_id, trial_id)} is not in MLflow whole ({reason})")
     if report.not_tracked:
-        console.print("Its rounds are on disk; `fedtune sync` brings MLflow up to date.")
+        sync = fedtune_command("sync")
+        say(console, f"Its rounds are on disk; `{escape(sync)}` brings MLflow up to date.")
+
+
+def _print_partial(plan: Plan, store: Path, console: Console, options: Options) -> None:
+    """Why a launch ended before its time, and the table as far as it has got."""
+    options.say_why()
+    with suppress(DamagedFolder):  # it would hide what ended the launch
+        report = LaunchResult.of_store(store, plan)
+        if any(result.records for result in report.results):
+            console.print(closing.table(plan, report))
 
 
 def _conclude(
@@ -276,16 +297,30 @@ def _conclude(
         projection.close_sweep(status, *table)
     except Exception as error:  # whatever a database, a network or a store of artifacts raises
         why = first_line(error)
-        _problem(console, f"the sweep's run in MLflow is not complete ({why}); `fedtune sync`")
+        sync = fedtune_command("sync")
+        _problem(console, f"the sweep's run in MLflow is not complete ({why}); `{sync}`")
         return False
     if table[0] and status != "FAILED":
-        told = "\n`fedtune report` makes figures, tables and verdicts of it."
-        console.print(told, highlight=False)
-    how = f" (start it with `{ui_command(projection.uri)}`)" if _is_local(projection.uri) else ""
-    console.print(f"\nSide by side in MLflow{how}:", highlight=False, soft_wrap=True)
-    for what, url in projection.urls().items():
-        console.print(f"  {what}: {url}", soft_wrap=True, highlight=False)
+        console.print()
+        report = fedtune_command("report")
+        say(console, f"`{escape(report)}` makes figures, tables and verdicts of it.")
+    _print_links(projection, console)
     return True
+
+
+def _print_links(projection: Projection, console: Console) -> None:
+    """Where MLflow shows the sweep: its run, at an address that fits a line, from which everything
+    else is a click away; on a terminal the charts too, as links without their long addresses.
+    """
+    console.print()
+    ui = escape(ui_command(projection.uri))
+    how = f" (start it with `{ui}`)" if _is_local(projection.uri) else ""
+    say(console, f"In MLflow{how}:")
+    run = run_url(projection.uri, projection.experiment_id, projection.parent_id)
+    say_whole(console, run, indent=2)
+    if console.is_interactive:
+        links = (f"[link={url}]{what}[/link]" for what, url in projection.urls().items())
+        say(console, f"side by side: {', '.join(links)}", indent=2)
 
 
 def _is_local(uri: str) -> bool:
@@ -295,7 +330,8 @@ def _is_local(uri: str) -> bool:
 def ui_command(uri: str) -> str:
     """The command that shows a local tracking database."""
     here = f"sqlite:///{Path('mlflow.db').absolute()}"
-    return "mlflow ui" if uri == here else f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+    where = "" if uri == here else f" --backend-store-uri {shlex.quote(uri)}"
+    return f"{command_beside('mlflow')} ui{where}"
 
 
 def _short(by_id: Mapping[str, Trial], trial_id: str) -> str:
@@ -303,4 +339,4 @@ def _short(by_id: Mapping[str, Trial], trial_id: str) -> str:
 
 
 def _problem(console: Console, text: str) -> None:
-    console.print(f"[red]problem:[/] {escape(text)}", soft_wrap=True, highlight=False)
+    say(console, f"[red]problem:[/] {escape(text)}")

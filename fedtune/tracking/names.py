@@ -58,10 +58,31 @@ def run_name(trial: Trial, axes: Sequence[str] = ()) -> str:
     """For example ``K032 mini-bert bbc-news s0``: what tells runs apart comes first, padded to
     sort.
     """
+    return " ".join(_name_parts(trial, axes))
+
+
+def short_names(trials: Sequence[Trial], axes: Sequence[str] = ()) -> list[str]:
+    """Names that tell these trials apart, without what they have in common: ``K032 s0``."""
+    parts = [_name_parts(trial, axes) for trial in trials]
+    shorter = [[brief(part) for part in each] for each in parts]
+    if len({*map(tuple, shorter)}) == len({*map(tuple, parts)}):
+        parts = shorter
+    differ = [len({*column}) > 1 for column in zip(*parts, strict=True)]
+    return [" ".join(part for i, part in enumerate(each) if i == 0 or differ[i]) for each in parts]
+
+
+def brief(name: str, length: int = 20) -> str:
+    """A long name of a model or a data set with ``…`` in its middle; numbers are left whole."""
+    if len(name) <= length or "=" in name:
+        return name
+    return f"{name[: length // 2 - 1]}…{name[-(length // 2) :]}"
+
+
+def _name_parts(trial: Trial, axes: Sequence[str]) -> list[str]:
     config = trial.config
     extra = [f"{a}={getattr(config, a)}" for a in axes if a not in _NAMED_FIELDS]
     short = (Path(name).name for name in (config.model, config.dataset))
-    return " ".join([f"K{config.clients:03d}", *short, f"s{config.seed}", *extra])
+    return [f"K{config.clients:03d}", *short, f"s{config.seed}", *extra]
 
 
 def params(trial: Trial) -> dict[str, str]:

@@ -26,9 +26,10 @@ from fedtune.data.token_arrays import Split
 from fedtune.federated.evaluation import evaluate
 from fedtune.federated.fedavg import fedavg_round
 from fedtune.federated.flat import FlatModel, digest
-from fedtune.federated.local import Diverged, train_client
+from fedtune.federated.local import Diverged, Seen, train_client
 from fedtune.models.classifier import draw_head, head_names, load_classifier, quiet_transformers
 from fedtune.models.zoo import TOKENIZER_FILES
+from fedtune.trial.activity import Activity, Watch, unwatched
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import data_facts, open_examples, recipe_of
 
@@ -42,14 +43,14 @@ DEVICE_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
 class Federation:
     """Everything a trial computes with. ``server`` (num_parameters,) fp32 is the global model.
 
-    ``made_here`` counts those of this process.
+    ``watch`` is told what is being done. ``made_here`` counts those of this process.
     """
 
     made_here: ClassVar[int] = 0
 
-    def __init__(self, trial: Trial):
+    def __init__(self, trial: Trial, watch: Watch = unwatched):
         Federation.made_here += 1
-        self.trial, config = trial, trial.config
+        self.trial, self._watch, config = trial, watch, trial.config
         with self._settings():
             self.device = torch.device(config.device)
             tokens, examples = open_examples(trial)
@@ -102,6 +103,7 @@ class Federation:
                 self.recipe,
                 round_num,
                 self._draw_own_head if own_heads else lambda client_id: None,
+                self._seen(round_num, "trains", self._examples_per_round),
             )
         # The norms that a round ends with waited for the device, so this is the time of the work.
         elapsed = time.perf_counter() - start
@@ -203,13 +205,34 @@ class Federation:
             self.flat.values.copy_(server)
             for name in ("test", "validation"):
                 if name in self.splits:
-                    result = evaluate(self.flat, self.splits[name])
+                    split = self.splits[name]
+                    seen = self._seen(round_num, "evaluates", len(split))
+                    result = evaluate(self.flat, split, seen)
                     if not math.isfinite(result.loss):  # finite parameters, but far too large
                         raise Diverged(round_num, None)
                     if name == "test":
                         self._predictions = result.predictions
                     metrics |= {f"{name}/{key}": value for key, value in result.metrics().items()}
         return metrics | {"time/eval_s": time.perf_counter() - start}
+
+    def _seen(self, round_num: int, doing: str, total: int) -> Seen:
+        """What the round calls with the number of examples that went by; the watch gets the sum."""
+        done = 0
+
+        def seen(num_examples: int) -> None:
+            nonlocal done
+            done += num_examples
+            self._watch(Activity(round_num, doing, done, total))
+
+        seen(0)
+        return seen
+
+    @property
+    def _examples_per_round(self) -> int:
+        """What all clients train on in a round, each example once per local epoch."""
+        size, drops = self.recipe.batch_size, self.recipe.drop_last
+        left_out = sum(len(examples) % size for examples in self.clients) if drops else 0
+        return self.recipe.local_epochs * (sum(map(len, self.clients)) - left_out)
 
     def _draw_own_head(self, client_id: int) -> None:
         draw_head(self.flat.model, self.trial.config.seed, "client", client_id)

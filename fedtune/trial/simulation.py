@@ -14,6 +14,8 @@ from fedtune.errors import BadInput, check_writable, first_line
 from fedtune.federated.local import Diverged
 from fedtune.machine import device_exists
 from fedtune.paths import expanded
+from fedtune.trial.activity import Activity, ActivityFile, Watch, unwatched
+from fedtune.trial.bar import RoundBar
 from fedtune.trial.federation import Federation
 from fedtune.trial.folder import DamagedFolder, TrialFolder
 from fedtune.trial.identity import Trial
@@ -38,12 +40,16 @@ def checkpoint_pause(took_s: float) -> float:
 
 
 @in_plain_torch
-def simulate(config: TrialConfig, store: str | Path | None = None) -> Iterator[dict[str, Any]]:
+def simulate(
+    config: TrialConfig, store: str | Path | None = None, progress: bool = False
+) -> Iterator[dict[str, Any]]:
     """Run one trial and give the record of every round, round 0 (the untrained model) first.
 
     With a ``store`` the trial lives in ``<store>/<trial_id>``: rounds that are there already are
     given at once, the rest are run, and each is on disk before it is given. Without one nothing is
-    written but caches. Needs neither Ray nor MLflow.
+    written but caches. Needs neither Ray nor MLflow. With ``progress`` a bar moves while texts are
+    tokenised and within every round, and each round's accuracy and loss are printed: on standard
+    error, or in the notebook.
 
     Ends by the stop rule (:class:`fedtune.trial.stopping.StopRule`), with ``target_accuracy`` as
     the target. Raises BadInput before anything starts, and Diverged when a loss or a parameter
@@ -62,24 +68,35 @@ def simulate(config: TrialConfig, store: str | Path | None = None) -> Iterator[d
     if store is not None:
         store = expanded(store)
         check_writable("store", store)
-    trial = prepare(config)
+    trial = prepare(config, progress=progress)
     folder = TrialFolder(store, trial.trial_id) if store is not None else None
-    yield from run_trial(trial, folder, lambda: Target(trial.own_target))
+    target = Target(trial.own_target)
+    if not progress:
+        yield from run_trial(trial, folder, lambda: target)
+        return
+    with RoundBar(trial.stop_rule) as bar:
+        for record in run_trial(trial, folder, lambda: target, bar.watch):
+            bar.round_done(record)
+            yield record
 
 
 def run_trial(
-    trial: Trial, folder: TrialFolder | None, target: Callable[[], Target]
+    trial: Trial,
+    folder: TrialFolder | None,
+    target: Callable[[], Target],
+    watch: Watch = unwatched,
 ) -> Iterator[dict[str, Any]]:
     """Run a prepared trial to its end; ``target`` is asked after every round.
 
     A target may become known while the trial runs (its baseline finishes meanwhile): the trial then
-    ends as soon as it is known and has been met.
+    ends as soon as it is known and has been met. ``watch`` is told what is being done; where there
+    is a folder, so is whoever reads it (:class:`fedtune.trial.activity.ActivityFile`).
     """
     if folder is None:
-        federation = Federation(trial)
-        yield from _new_rounds(federation, [], None, target)
+        watch(Activity(0, "loads model"))
+        yield from _new_rounds(Federation(trial, watch), [], None, target)
         return
-    with folder.lock(wait_s=HANDOVER_S):
+    with folder.lock(wait_s=HANDOVER_S), ActivityFile(folder) as note:
         folder.failure.unlink(missing_ok=True)
         trial = as_begun(trial, folder)
         records = folder.recover()
@@ -95,7 +112,13 @@ def run_trial(
                 "ask for no more rounds than it has, or move it away to start the trial anew"
             )
         memory = PeakMemory(str(trial.config.device), first=not Federation.made_here)
-        federation = Federation(trial)
+
+        def tell(activity: Activity) -> None:
+            watch(activity)
+            note(activity)
+
+        tell(Activity(len(records), "loads model"))
+        federation = Federation(trial, tell)
         if records:
             try:
                 federation.load(folder.checkpoint, records[-1]["params_digest"])

@@ -100,9 +100,14 @@ def accuracy_at(records: Sequence[Record], round_num: int, metric: str) -> float
 CHANCE_ERRORS = 3
 
 
+def chance_error(chance: float, num_examples: int) -> float:
+    """How far from ``chance`` an accuracy on ``num_examples`` may be and still count as chance."""
+    return CHANCE_ERRORS * math.sqrt(chance * (1 - chance) / num_examples)
+
+
 def clearly_above_chance(accuracy: float, chance: float, num_examples: int) -> bool:
     """Is ``accuracy`` above ``chance`` by more than CHANCE_ERRORS binomial standard errors?"""
-    return accuracy > chance + CHANCE_ERRORS * math.sqrt(chance * (1 - chance) / num_examples)
+    return accuracy > chance + chance_error(chance, num_examples)
 
 
 @dataclass(frozen=True)
@@ -140,9 +145,29 @@ def choose_target(
     return baseline.target(fraction)
 
 
+class Shown(NamedTuple):
+    """The accuracy that stands for a trial in a table, after which round it was measured, and its
+    part of the baseline's (which is always that at the budget).
+    """
+
+    accuracy: float
+    round_num: int
+    at_budget: bool
+    relative: float | None
+
+    @property
+    def mark(self) -> str:
+        """What stands behind a number that is not of the budget: `` (round 4)``, else nothing."""
+        return "" if self.at_budget else f" (round {self.round_num})"
+
+
 @dataclass(frozen=True)
 class Summary:
-    """What a trial amounts to; absent values are None, never a stand-in such as the cap."""
+    """What a trial amounts to; absent values are None, never a stand-in such as the cap.
+
+    ``shown`` is the accuracy at the budget, or before that the last there is, from round 1 on: a
+    trial that stopped at its target has no other. It is not tracked, since the rounds say it.
+    """
 
     outcome: Outcome | None  # None: still running, or there is nothing to hold it against
     collapsed: bool
@@ -155,6 +180,7 @@ class Summary:
     final_accuracy: float | None
     chance: float
     clients: int
+    shown: Shown | None
 
     def metrics(self) -> dict[str, float]:
         """The numbers that exist, under their tracked names."""
@@ -162,7 +188,7 @@ class Summary:
         return {
             f"summary/{name}": float(value)
             for name, value in fields
-            if name not in ("outcome", "collapsed") and value is not None
+            if name not in ("outcome", "collapsed", "shown") and value is not None
         }
 
 
@@ -203,7 +229,18 @@ def summarize(
         final_accuracy=tested[-1]["test/accuracy"] if tested else None,
         chance=chance,
         clients=facts["summary/clients"],
+        shown=_shown(records, rule, baseline),
     )
+
+
+def _shown(records: Sequence[Record], rule: StopRule, baseline: Baseline | None) -> Shown | None:
+    evaluated = [r for r in records if 1 <= r["round"] <= rule.budget and rule.metric in r]
+    if not evaluated:
+        return None
+    last = evaluated[-1]
+    accuracy, round_num = float(last[rule.metric]), int(last["round"])
+    relative = accuracy / baseline.accuracy if baseline and baseline.accuracy else None
+    return Shown(accuracy, round_num, round_num == rule.budget, relative)
 
 
 def _outcome(

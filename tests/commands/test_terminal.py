@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import shlex
 import signal
@@ -14,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Done, call, command, in_process_of_its_own, options, toy_run
+from rich.console import Console
+from support import Done, call, command, in_process_of_its_own, new_database, options, toy_run
 
 SHORT = {"budget_rounds": 1, "max_rounds": 2, "local_epochs": 1}
 NOISE = ("Traceback", "INFO", "WARNING", "(pid=", "(raylet)", "it/s", "Trial status", "alembic")
@@ -30,10 +32,11 @@ def test_a_pipe_gets_plain_lines_only(bert: str, tmp_path: Path) -> None:
     assert not [noise for noise in NOISE if noise in done.out]
 
 
-def on_a_terminal(args: list[str], folder: Path) -> Done:
-    """Run a command with a pseudo-terminal as its output, 120 columns wide."""
+def on_a_terminal(args: list[str], folder: Path, width: int = 120, **environ: str) -> Done:
+    """Run a command with a pseudo-terminal as its output."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+    size = {"COLUMNS": str(width), "LINES": "24"}
+    environment = {**os.environ, "TERM": "xterm-256color", **size, **environ}
     process = subprocess.Popen(
         command(*args), cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
     )
@@ -62,14 +65,83 @@ def test_a_terminal_gets_a_live_table_and_no_noise(bert: str, tmp_path: Path) ->
     assert "\x1b[" in done.out
     assert "│ baseline" in done.out
     assert not [noise for noise in NOISE if noise in done.out]
+    # The charts' long addresses are links, the address that is read fits a line.
+    assert re.search(r"\x1b]8;[^;]*;http://\S+compareRunsMode", done.out)
+    bare = re.sub(r"\x1b]8;.*?\x1b\\\\", "", done.out)
+    (address,) = re.findall(r"http://\S+", bare)
+    assert re.fullmatch(r"http://127.0.0.1:5000/#/experiments/1/runs/\w{32}", address)
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_a_narrow_terminal_gets_whole_numbers(bert: str, width: int, tmp_path: Path) -> None:
+    new_database(tmp_path)
+    args = [*toy_run(bert, name="n", **SHORT), "--no-ray"]
+    whole = call(*args, folder=tmp_path)
+    assert whole.code == 0, whole.everything
+    rows = [line.split("│") for line in whole.out.splitlines() if line.startswith("│")]
+    assert len(rows) == 2
+
+    shown = on_a_terminal(["status", "n"], tmp_path, width)
+
+    assert shown.code == 0, shown.out
+    assert max(map(len, shown.out.splitlines())) <= width
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.out)
+    for _, clients, accuracy, _, rounds, *_ in rows:
+        line = next(li for li in plain.splitlines() if clients.strip() in li.split()[:2])
+        assert accuracy.strip() in line
+        assert rounds.strip() in line
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_launch_whose_output_lacks_characters_prints_others(
+    bert: str, encoding: str, tmp_path: Path
+) -> None:
+    new_database(tmp_path)
+    out = tmp_path / "out"
+    args = [*toy_run(bert, **SHORT | {"budget_rounds": 3, "max_rounds": 3}), "--no-ray"]
+    with out.open("wb") as file:
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(command(*args), cwd=tmp_path, env=environment, stdout=file)
+
+    assert done.returncode == 0
+    text = out.read_bytes().decode("ascii")
+    assert "round 1/3, accuracy" in text
+    assert "<= " in text  # the time left
+    assert "+---" in text  # a table
+
+
+def test_help_and_errors_are_printed_where_characters_are_missing(tmp_path: Path) -> None:
+    for args, code in (
+        (["run", "--help"], 0),
+        (["run", "--model", "Modèle", "--dataset", "toy", "--clients", "2"], 2),
+        (["nonsense…"], 2),
+    ):
+        done = subprocess.run(
+            command(*args),
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+        )
+        assert done.returncode == code
+        assert (done.stdout + done.stderr).isascii()
+        assert b"Traceback" not in done.stderr
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(bert: str, tmp_path: Path) -> None:
+    new_database(tmp_path)
+    done = on_a_terminal([*toy_run(bert, **SHORT), "--no-ray"], tmp_path, TERM="dumb")
+    assert done.code == 0, done.out
+    assert "K001 bert toy s0: round 1/1, accuracy" in done.out
+    assert "\x1b" not in done.out
 
 
 @pytest.fixture
 def handler() -> Iterator[None]:
-    """Put back who handles SIGTERM."""
-    before = signal.getsignal(signal.SIGTERM)
+    """Put back who handles the signals."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, who in before.items():
+        signal.signal(number, who)
 
 
 @pytest.mark.usefixtures("handler")
@@ -97,6 +169,51 @@ def test_a_launch_that_is_terminated_says_how_to_go_on(
     assert done.code == 143, done.everything
     assert "the same command goes on" in done.out
     assert shlex.split(done.out.splitlines()[-1]) == ["fedtune", *args]
+
+
+@pytest.mark.usefixtures("handler")
+def test_after_ctrl_c_what_is_being_closed_is_not_cut_off_by_a_sigterm(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`mlflow run` sends one to its child when it is itself interrupted."""
+    import fedtune.run.session as session
+
+    def run_sweep(spec: object, launch: session.Options, console: Console) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            signal.raise_signal(signal.SIGTERM)
+            launch.say_why()
+            console.print("the table")
+            raise
+
+    monkeypatch.setattr(session, "run_sweep", run_sweep)
+    monkeypatch.setenv("FEDTUNE_COMMAND", "make demo")
+
+    done = call("run", *options(model="m", dataset="toy", clients=2), folder=tmp_path)
+
+    assert done.code == 130, done.everything
+    assert done.out.split("\n") == [
+        "",
+        "Interrupted.",
+        "the table",
+        "",
+        "Complete rounds are kept; the same command goes on from there:",
+        "  make demo",
+        "",
+    ]
+
+
+@pytest.mark.usefixtures("handler")
+def test_a_dry_run_that_is_interrupted_has_nothing_to_go_on_with(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import fedtune.run.session as session
+
+    monkeypatch.setattr(session, "dry_run", lambda *_: signal.raise_signal(signal.SIGINT))
+    args = ["run", *options(model="m", dataset="toy", clients=2), "--dry-run"]
+    done = call(*args, folder=tmp_path)
+    assert (done.code, done.out) == (130, "\nInterrupted.\n")
 
 
 def test_another_exit_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import socket
+import subprocess
 from io import StringIO
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from support import (
     Started,
     assert_whole,
     call,
-    in_process_of_its_own,
     log,
     logs,
     new_database,
@@ -92,8 +92,14 @@ def test_a_launch_that_was_killed_and_interrupted_ends_like_any_other(
     assert done.code == 130, done.everything
     assert "Traceback" not in done.everything
     assert done.err.strip() == ""  # click ends the line that ^C stands in
-    resume = done.out.splitlines()[-1].strip()
-    assert shlex.split(resume) == ["fedtune", *args]
+    said = done.out.splitlines()
+    resume = shlex.split(said[-1])
+    assert resume[-len(args) - 2 :] == ["-m", "fedtune", *args]
+    # What ended it comes first, then the table as far as it has got, then how to go on.
+    why = said.index("Interrupted.")
+    table = next(i for i, line in enumerate(said) if "accuracy at budget" in line)
+    assert why < table < len(said) - 2
+    assert any(line.startswith("│ 1 │") and "baseline" in line for line in said[table:])
     assert len(log(store / trial_id)) <= LASTING["budget_rounds"], (
         "interrupted too late to prove anything"
     )
@@ -101,8 +107,8 @@ def test_a_launch_that_was_killed_and_interrupted_ends_like_any_other(
     assert sweep_run(client, "bert-toy").info.status == "KILLED"
 
     # The command that was printed completes it.
-    done = in_process_of_its_own(*shlex.split(resume)[1:], folder=tmp_path)
-    assert done.code == 0, done.everything
+    again = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0, again.stdout + again.stderr
     assert logs(store) == logs(uninterrupted)
     assert_whole(client, "bert-toy", store)
     assert sweep_run(client, "bert-toy").info.status == "FINISHED"
@@ -116,8 +122,11 @@ def test_a_launch_that_is_terminated_closes_what_is_open_in_mlflow(
     launch = start(*toy_run(bert, "1,4", **LASTING), *where, folder=tmp_path)
     wait_for_rounds(launch, tmp_path / "trials", 1)
     os.kill(launch.pid, signal.SIGTERM)
+    os.kill(launch.pid, signal.SIGTERM)  # what is being closed is closed all the same
     done = launch.finish()
     assert done.code == 128 + signal.SIGTERM, done.everything
+    assert "Terminated." in done.out
+    assert "accuracy at budget" in done.out.split("Terminated.")[1]
     assert sweep_run(client, "bert-toy").info.status == "KILLED"
     assert {run.info.status for run in trial_runs(client, "bert-toy").values()} == {"KILLED"}
 

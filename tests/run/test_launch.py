@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +19,7 @@ from fedtune.plan.sweepfile import SweepSpec
 from fedtune.run import closing, in_process
 from fedtune.run.launch import Launch, LaunchResult
 from fedtune.run.progress import Silent
+from fedtune.run.sentences import sentences
 from fedtune.trial.folder import TrialFolder, TrialInUse
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import data_facts
@@ -103,28 +106,29 @@ def test_reached_and_not_reached_are_results_and_exit_code_0(
     missed = cells(plan, report, 8)
     assert (missed["outcome"], missed["rounds to target"]) == ("not_reached", "> 4")
     assert missed["steps to target"] == f"> {4 * data_facts(eight)['steps/per_round']}"
-    said = closing.sentence(report)
+    (said,) = sentences(plan, report)
     assert "Spread over 8 clients" in said
     assert "does not reach the target of 0.720 on toy within 4 rounds" in said
     assert "(it ends at 0.650)" in said
     assert "one client needs 2 rounds (128 sequential steps)" in said
 
 
-def test_the_way_to_an_accuracy_that_is_missing_at_the_budget_is_told(
+def test_a_trial_that_stops_before_the_budget_shows_its_last_accuracy_and_round(
     bert: str, write_log: Write, tmp_path: Path
 ) -> None:
     axes = {"model": [bert], "dataset": ["toy"], "clients": [2]}
     rounds = {"budget_rounds": 2, "max_rounds": 4}
     plan = make_plan(SweepSpec("early", axes, {**LEARNS, **rounds}))
     write_log(plan.trials[0], LEARNED)
-    write_log(plan.trials[1], [0.5, LEARNED[-1]])
+    write_log(plan.trials[1], [0.5, 0.84])
 
     report = launched(plan, tmp_path)
 
-    assert cells(plan, report, 2)["accuracy at budget"] == ""
-    assert ["--stop budget-then-target" in line for line in closing.hints(report)] == [True]
-    write_log(plan.trials[1], [0.5, *LEARNED[1:]])
-    assert closing.hints(launched(plan, tmp_path)) == []
+    row = cells(plan, report, 2)
+    assert row["accuracy at budget"] == "0.840 (round 1)"
+    assert row["of baseline"] == "105 % (round 1)"
+    assert "| 2 | 0.840 (round 1) | 105 % (round 1) |" in closing.as_artifacts(plan, report)[0]
+    assert cells(plan, report, 1)["accuracy at budget"] == "0.800"  # of the budget itself
 
 
 def test_the_sentence_of_a_target_that_is_reached_gives_rounds_and_steps(
@@ -133,7 +137,7 @@ def test_the_sentence_of_a_target_that_is_reached_gives_rounds_and_steps(
     for trial, accuracies in zip(plan.trials, (LEARNED, REACHES, REACHES), strict=True):
         write_log(trial, accuracies)
 
-    said = closing.sentence(launched(plan, tmp_path))
+    (said,) = sentences(plan, launched(plan, tmp_path))
 
     steps = 3 * data_facts(plan.trials[1])["steps/per_round"]
     assert f"reaches the target of 0.720 on toy after 3 rounds ({steps} sequential steps)" in said
@@ -151,7 +155,23 @@ def test_siblings_of_a_baseline_at_chance_have_no_target_to_reach(
     for clients in (2, 8):
         row = cells(plan, report, clients)
         assert (row["outcome"], row["rounds to target"]) == ("target_undefined", "")
-    assert "not clearly above chance (0.500)" in closing.sentence(report)
+    (said,) = sentences(plan, report)
+    assert said.startswith("bert on toy learned nothing in one place: 0.520, which is chance (0.5")
+    assert said.endswith("; raise learning_rate, budget_rounds or train_examples.")
+
+
+def test_a_model_that_learned_nothing_is_said_to_have_learned_nothing(
+    plan: Plan, write_log: Write, tmp_path: Path
+) -> None:
+    write_log(plan.trials[0], LEARNED)
+    write_log(plan.trials[1], [0.5, 0.5, 0.51, 0.5, 0.5])
+
+    (said,) = sentences(plan, launched(plan, tmp_path))
+
+    assert said == (
+        "Spread over 8 clients, bert learned nothing on toy: 0.510, which is chance "
+        "(0.500 ± 0.133) (K = 1: 0.800)."
+    )
 
 
 def test_a_collapse_stands_beside_the_outcome(plan: Plan, write_log: Write, tmp_path: Path) -> None:
@@ -173,7 +193,8 @@ def test_a_federated_trial_that_diverged_is_a_result_and_named(
 
     assert report.exit_code == 0
     assert cells(plan, report, 8)["outcome"] == "diverged"
-    assert "diverged on toy (round 2, client 3)" in closing.sentence(report)
+    (said,) = sentences(plan, report)
+    assert "diverged on toy (round 2, client 3)" in said
 
 
 def test_siblings_of_a_diverged_baseline_wait_and_the_launch_fails(
@@ -203,7 +224,7 @@ def test_a_failed_baseline_leaves_its_siblings_waiting(plan: Plan, tmp_path: Pat
     assert report.waiting == {trial.trial_id: why for trial in plan.trials[1:]}
     assert cells(plan, report, 1)["outcome"] == "failed"
     assert cells(plan, report, 8)["outcome"] == "waiting"
-    assert closing.sentence(report) == ""
+    assert sentences(plan, report) == []
 
 
 @pytest.fixture
@@ -339,12 +360,69 @@ def test_rows_are_sorted_by_numbers_as_numbers(bert: str, tmp_path: Path) -> Non
 def test_the_table_is_given_as_markdown_and_csv_too(
     plan: Plan, write_log: Write, tmp_path: Path
 ) -> None:
-    for trial, accuracies in zip(plan.trials, (LEARNED, REACHES, MISSES), strict=True):
+    for trial, accuracies in zip(plan.trials, (LEARNED, MISSES, [0.5, 0.84]), strict=True):
         write_log(trial, accuracies)
-    table = closing.rows(plan, launched(plan, tmp_path))
+    report = launched(plan, tmp_path)
 
-    assert closing.as_csv(*table).splitlines()[1] == "1,0.800,100 %,2,128,baseline,2 s"
-    assert closing.as_markdown(*table).splitlines()[2].startswith("| 1 | 0.800 | 100 % |")
+    markdown, text = closing.as_artifacts(plan, report)
+
+    assert markdown.splitlines()[2].startswith("| 1 | 0.800 | 100 % |")
+    one, two, eight = csv.DictReader(io.StringIO(text))
+    assert [row["clients"] for row in (one, two, eight)] == ["1", "2", "8"]
+    assert (float(two["accuracy"]), int(two["accuracy_round"])) == (0.84, 1)
+    assert float(two["relative_accuracy"]) == pytest.approx(0.84 / 0.8)
+    assert (two["rounds_to_target"], two["last_round"]) == ("1", "1")
+    assert (eight["rounds_to_target"], eight["steps_to_target"]) == ("", "")
+    assert (eight["accuracy_round"], eight["outcome"]) == ("2", "not_reached")
+    assert (one["seconds"], one["collapsed"]) == ("1.5", "false")
+
+
+def test_every_model_has_its_sentence_and_seeds_share_one(
+    bert: str, tiny: Path, write_log: Write, tmp_path: Path
+) -> None:
+    axes = {
+        "model": [bert, str(tiny / "albert")],
+        "dataset": ["toy"],
+        "clients": [2, 8],
+        "seed": [0, 1, 2],
+    }
+    rounds = {"budget_rounds": 2, "max_rounds": 4}
+    plan = make_plan(SweepSpec("seeds", axes, {**LEARNS, **rounds}))
+    for trial in plan.trials:
+        clients, seed = trial.config.clients, trial.config.seed
+        if clients == 1:
+            write_log(trial, LEARNED)
+        elif clients == 8 and trial.config.model == bert:
+            write_log(trial, ([0.5, 0.65, 0.75], REACHES, [0.5] * 5)[seed])
+        else:
+            write_log(trial, MISSES)
+
+    of_bert, of_albert = sentences(plan, launched(plan, tmp_path))
+
+    assert of_bert.startswith(
+        "Spread over 8 clients, bert reaches its target on toy in 2 of 3 seeds after 3 rounds in "
+        "the median ("
+    )
+    assert of_bert.endswith(" It learned nothing in 1 of 3 seeds.")
+    assert "albert does not reach its target on toy within 4 rounds" in of_albert
+    assert "(it ends at 0.650)" in of_albert
+
+
+def test_more_comparisons_than_anybody_reads_are_left_to_the_table(
+    bert: str, write_log: Write, tmp_path: Path
+) -> None:
+    rates = [0.01 * number for number in range(1, 10)]
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2], "learning_rate": rates}
+    rounds = {"budget_rounds": 2, "max_rounds": 4}
+    plan = make_plan(SweepSpec("rates", axes, {**LEARNS, **rounds}))
+    for trial in plan.trials:
+        write_log(trial, LEARNED if trial.config.clients == 1 else MISSES)
+
+    said = sentences(plan, launched(plan, tmp_path))
+
+    assert len(said) == 7
+    assert "bert with learning_rate 0.01 does not reach" in said[0]
+    assert said[-1] == "Of 3 more comparisons see the table."
 
 
 def test_without_ray_trials_run_in_the_order_of_the_plan(

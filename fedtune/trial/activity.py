@@ -1,0 +1,75 @@
+"""What a trial is doing within a round, for whoever shows it: a launch, `fedtune status`, a bar.
+
+A worker of Ray's has no other cheap way to say so than a small file in its trial's folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+from fedtune.trial.folder import TrialFolder
+
+#: The file is written at most so often.
+_PAUSE_S = 1.0
+
+
+class Activity(NamedTuple):
+    """``doing`` (``trains``, ``evaluates``, ``loads model``) for round ``round_num``: ``done`` of
+    ``total`` examples, 0 of 0 where there are none to count.
+    """
+
+    round_num: int
+    doing: str
+    done: int = 0
+    total: int = 0
+
+
+Watch = Callable[[Activity], None]
+
+
+def unwatched(activity: Activity) -> None:
+    """Nobody looks."""
+
+
+class ActivityFile:
+    """The activity of a trial in its folder: a :data:`Watch` for one process, read by others.
+
+    As a context it is removed at the end.
+    """
+
+    def __init__(self, folder: TrialFolder):
+        self._path = folder.path / "activity.json"
+        self._due = 0.0
+
+    def __call__(self, activity: Activity) -> None:
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + _PAUSE_S
+        unfinished = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        with contextlib.suppress(OSError):  # of a full disk the next commit will tell
+            unfinished.write_text(json.dumps(activity))
+            unfinished.replace(self._path)
+
+    def read(self) -> Activity | None:
+        """What the trial was doing a moment ago; None where it said nothing."""
+        try:
+            return Activity(*json.loads(self._path.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Nothing is being done any more."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
