@@ -263,12 +263,7 @@ class Screen(_Rows):
                 Column("round", rounds, reserve=widest_round),
                 Column("accuracy", [number(row.accuracy) for row in rows]),
                 Column("target", [number(row.target) for row in rows], rank=3),
-                Column(
-                    "time left",
-                    [self.time_left(row) for row in rows],
-                    rank=2,
-                    reserve=_LONGEST_TIME,
-                ),
+                Column("time left", times, rank=2, reserve=_LONGEST_TIME),
                 Column("this round", [_bar(activity) for activity in doing], rank=4),
                 Column("state", states, "text", 1, short=brief_states, reserve=_LONGEST_STATE),
             ],
