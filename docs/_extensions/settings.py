@@ -6,14 +6,17 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from fedtune.config import FIELDS, UNHASHED, TrialConfig, allowed
+from fedtune.config import GROUPS, UNHASHED, TrialConfig, allowed
 
 
 class Settings(SphinxDirective):
-    """A ``py:attribute`` for each field, so that ``:py:attr:`` and the search find it."""
+    """A ``py:attribute`` for each field, in the groups of ``fedtune run --help``."""
 
     def run(self) -> list[nodes.Node]:
-        lines = [line for field in FIELDS for line in _described(field)]
+        lines: list[str] = []
+        for group, fields in GROUPS.items():
+            lines += [f"```{{rubric}} {group}", "```", ""]
+            lines += [line for field in fields for line in _described(field)]
         return self.parse_text_to_nodes("\n".join(lines))
 
 

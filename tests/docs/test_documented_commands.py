@@ -9,8 +9,10 @@ of the hub are the miniatures.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -38,10 +40,9 @@ from fedtune.run import session
 
 #: Blocks that are no commands, by the beginning of their first line.
 SHOWN = {
-    "Sweep mini-bert-bbc-news": "what `make demo` printed",
-    "reviews/": "a folder",
+    "reviews.csv: 800 training": "what such a command prints",
     "fedtune: clients='0'": "an error message; tests/commands/test_bad_input.py makes it",
-    "tags.`fedtune.sweep` IN": "a filter for MLflow's page; test_the_filter_that_a_page_shows",
+    "tags.`fedtune.sweep` LIKE": "a filter for MLflow's page; test_the_filter_that_a_page_shows",
 }
 
 #: Lines that are planned and not run (`--dry-run` is added): they would take minutes.
@@ -50,7 +51,6 @@ PLANNED = {
     "fedtune run --model bert,albert,distilbert": "18 trials",
     "fedtune sweep my-sweep.yaml": "27 trials",
     "fedtune sweep experiments/bbc-clients.yaml": "54 trials",
-    "fedtune sweep mini-study": "162 trials",
     "fedtune run --model mini-distilbert": "two trials of 32 clients; the line above runs such",
 }
 
@@ -69,12 +69,16 @@ READ = {
     "make check": "continuous integration runs it",
     "make docs": "test_site.py builds the site, test_tutorial.py executes the notebook",
     "pre-commit install": "changes the reader's clone",
+    "source .venv/bin/activate": "the tests run in that environment",
+    "iconv ": "a program of the system; tests/data/test_csv_files.py runs such a line",
+    "nyu-mll/glue": "needs the hub; tests/data/test_configurations.py reads such a set",
     "ray ": "changes the machine: it starts a cluster; test_slurm.py runs such lines",
     "export RAY_AUTH_MODE=token": "a line of the shell's own",
     "sbatch ": "needs Slurm; test_slurm.py runs the scripts with a stand-in for it",
     "rsync ": "needs another machine",
     "mkdir -p trials": "tests/test_studies.py unpacks the same archive",
     "tar -xzf docs/results": "tests/test_studies.py unpacks the same archive",
+    "fedtune sweep mini-study": "162 trials of 2,048 texts each",
     "fedtune sync mini-study": "tests/test_studies.py makes this report",
     "fedtune report mini-study": "tests/test_studies.py makes this report",
 }
@@ -84,11 +88,20 @@ COMPILED = {
     'AutoModel.from_pretrained("old-model")': "a model of the reader's",
 }
 
+#: A comparison of two quick trials.
+QUICK = "run --model mini-bert --dataset bbc-news --clients 2 --budget-rounds 1 --max-rounds 1"
+
+#: What a reader of a page has run before.
+BEFORE = {
+    "docs/how-to/troubleshooting.md": QUICK,
+    "docs/how-to/sweep-files.md": f"{QUICK} --name my-sweep",  # in place of the 27 trials
+}
+
 #: Options in sentences that are of other programs.
 FOREIGN = {"--env-manager", "--backend-store-uri"}
 
 SHELL = ("fedtune", "mlflow", "make", "python", "ray", "pre-commit", "rsync", "sbatch", "export")
-SHELL += ("mkdir", "tar")
+SHELL += ("mkdir", "tar", "source", "iconv")
 
 
 def treatment(text: str, table: dict[str, str]) -> str | None:
@@ -229,9 +242,13 @@ def desk(tmp_path: Path, names: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         for source in names.iterdir():
             (tmp_path / folder / source.name).symlink_to(source)
     shutil.copytree(names / "reviews", tmp_path / "reviews")
-    shutil.copyfile(names / "reviews" / "train.csv", tmp_path / "reviews.csv")
     rows = (names / "reviews" / "train.csv").read_text()
-    (tmp_path / "texts.csv").write_text(rows.replace("text,label", "text,author"))
+    (tmp_path / "reviews.csv").write_text(rows)
+    (tmp_path / "texts.csv").write_text(rows.replace("text,label", "text,author", 1))
+    (tmp_path / "columns.csv").write_text(rows.replace("text,label", "body,kind", 1))
+    pair = {"premise": "a text", "hypothesis": "another", "label": 0}
+    lines = [json.dumps(pair | {"label": row % 2}) for row in range(40)]
+    (tmp_path / "nli.jsonl").write_text("\n".join(lines))
     for split in ("train", "test"):
         (tmp_path / f"{split}.csv").write_text('1,"A title","a description"\n2,"B","another"\n')
     shutil.copytree(find_model("mini-bert").directory, tmp_path / "models" / "mine")
@@ -292,6 +309,9 @@ RUN_PAGES = sorted({block.page for block in BLOCKS if block.info or is_shell(blo
 def test_the_commands_of_a_page_run_one_after_another(
     page: str, desk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if page in BEFORE:
+        done = call(*shlex.split(BEFORE[page]), folder=desk)
+        assert done.code == 0, done.everything
     for block in blocks(ROOT / page):
         if block.info == "python":
             run_python(block)
@@ -306,17 +326,15 @@ def test_the_commands_of_a_page_run_one_after_another(
 def test_the_filter_that_a_page_shows_finds_the_trials_of_two_sweeps(desk: Path) -> None:
     from mlflow import MlflowClient
 
-    (block,) = (block for block in BLOCKS if block.first_line.startswith("tags.`fedtune.sweep` IN"))
-    quick = ["--clients", "2", "--budget-rounds", "1", "--max-rounds", "1", "--max-length", "16"]
-    for name in re.findall(r"'([\w-]+)'", block.text)[:2]:
-        asked = ["--model", "mini-bert", "--dataset", "bbc-news", *quick, "--name", name]
-        done = call("run", *asked, folder=desk)
+    for name in ("mini-bert-bbc-news", "mini-bert-bbc-news-local_epochs-1", "another"):
+        done = call(*shlex.split(QUICK), "--name", name, folder=desk)
         assert done.code == 0, done.everything
+    (block,) = (block for block in BLOCKS if "fedtune.sweep` LIKE" in block.first_line)
     client = MlflowClient(f"sqlite:///{desk}/mlflow.db")
     found = client.get_experiment_by_name("fedtune")
     assert found is not None
     runs = client.search_runs([found.experiment_id], block.text.strip())
-    assert len(runs) == 4
+    assert len(runs) == 4, "two trials of each of two sweeps"
 
 
 @pytest.mark.slow
