@@ -23,6 +23,8 @@ from fedtune.terminal import Wrapped
 #: A column of text is made narrower by wrapping it, but not than so many characters.
 _LEAST_TEXT = 12
 
+Kind = Literal["number", "name", "text"]
+
 
 @dataclass(frozen=True)
 class Column:
@@ -36,7 +38,7 @@ class Column:
 
     header: str
     cells: Sequence[RenderableType]
-    kind: Literal["number", "name", "text"] = "number"
+    kind: Kind = "number"
     rank: int = 0
     key: bool = False
     short: Sequence[RenderableType] | None = None

@@ -109,13 +109,13 @@ class LaunchCost:
         return FittedTable(
             [
                 Column("trial", names, "name", key=True, short=short_names(trials, axes)),
-                Column("id", ids, "name", rank=7),
-                Column("state", states, "text", rank=3),
-                Column("rounds", rounds, rank=2),
-                Column("steps", steps, rank=5),
-                Column("traffic", traffic, rank=6),
-                Column("memory", memory, rank=4),
-                Column("time", seconds, rank=1),
+                Column("id", ids, "name", rank=6),
+                Column("state", states, "text", rank=2),
+                Column("rounds", rounds, rank=1),
+                Column("steps", steps, rank=4),
+                Column("traffic", traffic, rank=5),
+                Column("memory", memory, rank=3),
+                Column("time", seconds),
             ]
         )
 

@@ -12,13 +12,14 @@ from fedtune.plan.plan import Plan
 from fedtune.run.launch import LaunchResult
 from fedtune.run.progress import number
 from fedtune.run.sentences import sentences
-from fedtune.tables import Column, FittedTable
+from fedtune.tables import Column, FittedTable, Kind
 from fedtune.tracking.names import brief
 from fedtune.trial.results import Result
 from fedtune.units import duration
 
 #: What a narrow screen keeps longest: K and the accuracy, which it always has, then by this order.
 _RANKS = {"rounds to target": 1, "outcome": 2, "of baseline": 3, "time": 4, "steps to target": 5}
+_KINDS: Mapping[str, Kind] = {"model": "name", "dataset": "name", "outcome": "text"}
 _COLUMNS = (
     *("K", "accuracy at budget", "of baseline", "rounds to target", "steps to target"),
     *("outcome", "time"),
@@ -43,7 +44,7 @@ def table(plan: Plan, report: LaunchResult) -> FittedTable:
             Column(
                 name,
                 cells,
-                kind="name" if name in ("model", "dataset", "outcome") else "number",
+                kind=_KINDS.get(name, "number"),
                 rank=_RANKS.get(name, 0),
                 key=name not in _COLUMNS or name == "K",
                 short=short,

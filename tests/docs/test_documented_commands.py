@@ -68,6 +68,7 @@ READ = {
     "make test": "this is it",
     "make check": "continuous integration runs it",
     "make docs": "test_site.py builds the site, test_tutorial.py executes the notebook",
+    "source ": "changes the reader's shell",
     "pre-commit install": "changes the reader's clone",
     "source .venv/bin/activate": "the tests run in that environment",
     "iconv ": "a program of the system; tests/data/test_csv_files.py runs such a line",
@@ -101,7 +102,7 @@ BEFORE = {
 FOREIGN = {"--env-manager", "--backend-store-uri"}
 
 SHELL = ("fedtune", "mlflow", "make", "python", "ray", "pre-commit", "rsync", "sbatch", "export")
-SHELL += ("mkdir", "tar", "source", "iconv")
+SHELL += ("source", "mkdir", "tar", "source", "iconv")
 
 
 def treatment(text: str, table: dict[str, str]) -> str | None:
