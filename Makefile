@@ -18,9 +18,9 @@ install: .venv/installed ## make .venv with the fedtune command and the tested v
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# FEDTUNE_COMMAND is what fedtune tells the user to type again after Ctrl-C.
+# FEDTUNE_COMMAND is what fedtune tells the user to type again after Ctrl-C. Texts are cut to 64 tokens,
+# for half the time: some processors have no bf16.
 demo: install ## one comparison on real text, K = 1 against K = 32, tracked in MLflow (four minutes)
-# Texts of 64 tokens: half the time, on a processor without bf16 too.
 	@$(IN_VENV) FEDTUNE_COMMAND="make demo" \
 	  mlflow run . --env-manager local --experiment-name fedtune -P clients=32 -P max_length=64
 

@@ -240,6 +240,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "eval_every",
     ),
     "Machine": ("device", "precision", "threads"),
+    "Tracking": ("system_metrics",),
 }
 
 
