@@ -84,7 +84,7 @@ def has_bf16(device: str) -> bool:
 def free_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> float:
     """Bytes of memory that programs could still take, within the limit of a container or a job.
 
-    Where the system does not say what is free (macOS), all that is built in.
+    Where the system does not say what is free, all that is built in (macOS) or no limit (Windows).
     """
     return min(_free_on_machine(proc), *map(_free_in_group, _groups(proc, cgroup)))
 
@@ -94,6 +94,8 @@ def _free_on_machine(proc: Path) -> float:
         lines = (proc / "meminfo").read_text().splitlines()
         return 1024.0 * next(int(li.split()[1]) for li in lines if li.startswith("MemAvailable:"))
     except (OSError, StopIteration):
+        if not hasattr(os, "sysconf"):  # Windows
+            return math.inf
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 

@@ -53,6 +53,40 @@ def test_what_is_imported_is_declared() -> None:
     assert {DISTRIBUTIONS.get(name, name) for name in others} <= declared
 
 
+#: The layers of docs/architecture.md, from the top; everything else is at the bottom.
+LAYERS = (
+    ("commands", "__main__"),
+    ("run", "analysis", "notebook"),
+    ("plan", "cost"),
+    ("tracking",),
+    ("trial",),
+    ("federated",),
+    ("models", "data"),
+)
+
+
+def test_every_import_points_down() -> None:
+    height = {name: -number for number, names in enumerate(LAYERS) for name in names}
+    lowest = -len(LAYERS)
+    for path in ROOT.rglob("*.py"):
+        own = path.relative_to(ROOT).with_suffix("").parts[0]
+        if own == "__init__":
+            continue  # it offers names of every layer, and imports them when they are used
+        for package in _packages_imported(path):
+            assert height.get(package, lowest) <= height.get(own, lowest), f"{path}: {package}"
+
+
+def _packages_imported(path: Path) -> set[str]:
+    """What a module imports of fedtune, by the package or the module at its top."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "fedtune":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("fedtune."):
+            names.add(str(node.module).split(".")[1])
+    return names
+
+
 def _imported(path: Path, only_at_once: bool = False) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = tree.body if only_at_once else list(ast.walk(tree))

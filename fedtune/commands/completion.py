@@ -142,11 +142,12 @@ def _models() -> list[str]:
 
 
 def _datasets() -> list[str]:
-    from fedtune.data.lookup import NAMES
+    from fedtune.data.lookup import NAMES, is_table
 
-    return [*NAMES, *(path.name for path in _data_home() if not (path / "config.json").exists())]
+    found = (path for path in _data_home() if not (path / "config.json").exists())
+    return [*NAMES, *(path.name for path in found if path.is_dir() or is_table(path))]
 
 
 def _data_home() -> list[Path]:
     home = os.environ.get("FEDTUNE_DATA")
-    return sorted(path for path in expanded(home).glob("*/") if path.is_dir()) if home else []
+    return sorted(expanded(home).glob("*")) if home else []

@@ -60,7 +60,7 @@ class Remaining:
         kind = kind_of(self._trials[trial_id])
         ratios = {
             other: fmean(took) / self._said[other]
-            for other, took in self._took.items()
+            for other, took in list(self._took.items())  # a screen asks from a thread of its own
             if self._said.get(other)
         }
         alike = [ratio for key, ratio in ratios.items() if kind_of(self._trials[key]) == kind]

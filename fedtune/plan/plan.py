@@ -22,7 +22,7 @@ from fedtune.tracking import names
 from fedtune.tracking.called import as_called, called
 from fedtune.trial.folder import TrialFolder, write_atomically
 from fedtune.trial.identity import ENGINE, Trial
-from fedtune.trial.prepare import prepare_all
+from fedtune.trial.prepare import data_facts, open_examples, prepare_all
 from fedtune.trial.simulation import as_begun
 
 
@@ -207,7 +207,7 @@ def read_plan(path: Path) -> Plan:
 
     To this engine they would be trials without rounds.
     """
-    values: dict[str, Any] = yaml.safe_load(path.read_text())
+    values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     trials = tuple(Trial.from_dict(entry) for entry in values["trials"])
     plan = Plan(values["name"], tuple(values["axes"]), trials, source=values.get("source", {}))
     others = [e["trial_id"] for e in values["trials"] if e["trial_id"] not in plan.by_id()]
@@ -275,19 +275,17 @@ def _other_lengths(plan: Plan, store: Path) -> list[str]:
 
 def _fractions_without_effect(plan: Plan, spec: SweepSpec) -> list[str]:
     """A line for every data set that has a test split and was asked to be split."""
-    split = {trial.config.dataset for trial in plan.trials if trial.config.test_fraction != "none"}
+    whole = {trial.config.dataset for trial in plan.trials if trial.config.test_fraction == "none"}
     return [
         f"test_fraction={config.test_fraction} has no effect on {config.dataset}: it has a test "
         "split of its own"
         for config in spec.configs()
-        if config.test_fraction != "none" and config.dataset not in split
+        if config.test_fraction != "none" and config.dataset in whole
     ]
 
 
 def _classes_alike(trial: Trial) -> list[str]:
     """A line for classes whose names are one word, written in several ways."""
-    from fedtune.trial.prepare import open_examples
-
     spellings: dict[str, list[str]] = {}
     for name in open_examples(trial)[1].label_names:
         spellings.setdefault(" ".join(name.casefold().split()), []).append(name)
@@ -300,8 +298,6 @@ def _classes_alike(trial: Trial) -> list[str]:
 
 
 def _cannot_learn(trial: Trial) -> list[str]:
-    from fedtune.trial.prepare import data_facts
-
     config = trial.config
     if config.client_optimizer != "sgd":
         return []

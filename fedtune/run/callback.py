@@ -48,12 +48,17 @@ class MlflowCallback(tune.Callback):
         store = Path(self._store)
         # Which trials there will be is not known, and what `fedtune sync` told of them may change.
         tags = {LAUNCHED: str(round(1000 * time.time()))}
-        connect = partial(
-            Projection, self._uri, self._sweep, sweep_tags=tags, results=self._results
-        )
-        self._writer = Writer(connect, store, {})
         earlier = earlier_plan(store, self._sweep)
         self._planned = dict(earlier.by_id()) if earlier else {}
+        connect = partial(
+            Projection,
+            self._uri,
+            self._sweep,
+            sweep_tags=tags,
+            called=self._plan().called(),
+            results=self._results,
+        )
+        self._writer = Writer(connect, store, {})
 
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: Mapping[str, Any], **info: Any

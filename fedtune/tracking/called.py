@@ -7,14 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fedtune.data.lookup import is_table
 from fedtune.paths import expanded
 from fedtune.trial.identity import Trial
 
 #: By field and by the name that was asked for.
 Called = Mapping[tuple[str, str], str]
-
-#: By these a file is told from the ``owner/name`` of a hub.
-_FILES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".bz2", ".xz")
 
 
 def called(trials: Iterable[Trial]) -> dict[tuple[str, str], str]:
@@ -44,13 +42,13 @@ def as_called(trial: Trial, known: Called) -> Trial:
 def _parts(name: str, place: str = "") -> Sequence[str]:
     """The folders of a local path, from the root; any other name is one part.
 
-    ``place`` is where it was found. What is not known from there is told from the name alone, which
-    does not depend on the folder that one is in: ``data/mine`` might be on the hub, and stays.
+    ``place`` is where it was found. What is not known from there is told from the name alone:
+    ``data/mine`` might be on the hub, and stays.
     """
     own = Path(name).parts
     if place and len(own) > 1 and Path(place).parts[-len(own) :] == own:
         return Path(place).parts
-    is_path = name.startswith(("/", ".", "~")) or len(own) > 2 or name.lower().endswith(_FILES)
+    is_path = name.startswith(("/", ".", "~")) or len(own) > 2 or is_table(Path(name))
     return Path(os.path.abspath(expanded(name))).parts if is_path else (name,)  # noqa: PTH100
 
 

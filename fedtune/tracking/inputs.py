@@ -23,8 +23,9 @@ def dataset_input(trial: Trial, name: str, facts: Mapping[str, Any]) -> DatasetI
     """
     config = trial.config
     kind, source = _source(config.dataset)
+    texts = config.text_column.split(",")
     columns = [
-        {"type": "string", "name": config.text_column, "required": True},
+        *({"type": "string", "name": name, "required": True} for name in texts),
         {"type": "any", "name": config.label_column, "required": True},
     ]
     profile = {k.removeprefix("data/"): v for k, v in facts.items() if k.startswith("data/")}
@@ -42,11 +43,11 @@ def dataset_input(trial: Trial, name: str, facts: Mapping[str, Any]) -> DatasetI
 def _source(dataset: str) -> tuple[str, dict[str, Any]]:
     """Where the data is: the kind of source, as MLflow calls it, and what belongs to it."""
     try:
-        place = resolve(dataset)
+        found = resolve(dataset)
     except BadInput:  # it was on another machine
         return "local", {"uri": dataset}
-    if place.folder is not None:
-        return "local", {"uri": str(place.folder)}
-    if place.hub_id is not None:
-        return "hugging_face", {"path": place.hub_id}
+    if found.place is not None:
+        return "local", {"uri": str(found.place)}
+    if found.hub_id is not None:
+        return "hugging_face", {"path": found.hub_id}
     return "code", {"tags": {"mlflow.source.name": f"fedtune.data ({dataset})"}}

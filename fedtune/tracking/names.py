@@ -48,6 +48,9 @@ COLOUR = "mlflow.runColor"
 
 #: MLflow cuts a tag, and so a note, and a parameter at this many characters.
 LONGEST_TAG = 8000
+
+#: MLflow takes at most so many metrics in a batch.
+LARGEST_BATCH = 1000
 LONGEST_PARAM = 6000
 
 #: Fields that every run's name has; other swept fields are appended to it.

@@ -34,9 +34,6 @@ from fedtune.trial.system import SAMPLE_MARKER, read_samples
 #: Present in every record, so its last step tells which rounds a run has.
 _MARKER = "steps/sequential"
 
-#: MLflow takes at most so many metrics in a batch.
-_BATCH = 1000
-
 
 class Projection:
     """One sweep in MLflow: its run, and a run per trial beneath it. Needs one writer at a time.
@@ -208,7 +205,7 @@ class Projection:
         """Log points; those of a group (a round, say) are in MLflow together or not at all."""
         batch: list[Metric] = []
         for group in groups:
-            if len(batch) + len(group) > _BATCH:
+            if len(batch) + len(group) > names.LARGEST_BATCH:
                 self.client.log_batch(run_id, metrics=batch)
                 batch = []
             batch += group

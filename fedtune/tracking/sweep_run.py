@@ -7,6 +7,7 @@ where MLflow can restore it.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,8 +78,10 @@ class SweepRun:
         points = points_by_clients(results, self.told.axes, self.told.called)
         run = self._client.get_run(self.run_id)
         known = self._known_points(run)
-        outdated = any(points.get(key) != value for key, value in known.items())
-        if self._has_other_params(run) or (outdated and not _is_project(run)):
+        # MLflow would keep both values of a step. A point that is missing now is kept as it was:
+        # seeds were added, and the launch was interrupted.
+        outdated = any(points.get(key, value) != value for key, value in known.items())
+        if self._has_other_params(run) or (outdated and self._may_renew(run)):
             self._renew(run)
             known = {}
         else:
@@ -86,7 +89,9 @@ class SweepRun:
         now = round(1000 * time.time())
         fresh = {key: value for key, value in points.items() if known.get(key) != value}
         metrics = [Metric(key, value, now, clients) for (key, clients), value in fresh.items()]
-        self._client.log_batch(self.run_id, metrics=metrics)
+        for start in range(0, len(metrics), names.LARGEST_BATCH):
+            some = metrics[start : start + names.LARGEST_BATCH]
+            self._client.log_batch(self.run_id, metrics=some)
         if table:
             self._client.set_tag(self.run_id, names.NOTE, self._note(table))
         if not self._inherited:  # else `mlflow run` ends it
@@ -137,12 +142,23 @@ class SweepRun:
         """Has this run, which is fedtune's own, parameters that are not the sweep's any more?"""
         params, known = self.told.params, run.data.params
         differs = params and any(params.get(key) != value for key, value in known.items())
-        return bool(differs) and not _is_project(run)
+        return bool(differs) and self._may_renew(run)
+
+    def _may_renew(self, run: Run) -> bool:
+        """Is the run fedtune's own? One that `mlflow run` or a script of the user's made is not."""
+        return self._inherited is None and not _is_project(run)
 
     def _renew(self, old: Run) -> None:
-        """Make the run anew, with the tags of the old one and the trials' runs beneath it."""
+        """Make the run anew, with the old one's tags and artifacts and the trials' runs beneath it.
+
+        MLflow changes no parameter: else a sweep that grew would show the axes it began with.
+        """
         run = self._create(old.data.tags)
         self.run_id = run.info.run_id
+        with tempfile.TemporaryDirectory() as folder:
+            if self._client.list_artifacts(old.info.run_id):
+                artifacts = self._client.download_artifacts(old.info.run_id, "", folder)
+                self._client.log_artifacts(self.run_id, artifacts)
         for child in _trial_runs(self._client, self._experiment_id, self.told.sweep):
             self._client.set_tag(child.info.run_id, names.PARENT, self.run_id)
         self._client.delete_run(old.info.run_id)

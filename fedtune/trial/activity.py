@@ -1,4 +1,4 @@
-"""What a trial is doing within a round, for whoever shows it: a launch, `fedtune status`, a bar.
+"""What a trial is doing within a round, for whoever shows it: a launch's table, a bar.
 
 A worker of Ray's has no other cheap way to say so than a small file in its trial's folder.
 """

@@ -183,7 +183,8 @@ class Federation:
         positions = list(islice(self.recipe.batches(len(self.clients[largest]), 1, largest), 100))
         batches = [self.clients[largest][some] for some in positions]
         order = torch.argsort(test.lengths, stable=True)
-        looked_at = [order[first :: len(order) // 64 or 1][:64] for first in range(num_batches)]
+        step = max(len(order) // 64, 1)
+        looked_at = [order[first % len(order) :: step][:64] for first in range(num_batches)]
         with self._settings():
             self.flat.values.copy_(self.server)
             whole = replace(self.recipe, local_epochs=1, drop_last=False, batch_size=len(data))

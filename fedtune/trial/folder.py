@@ -297,7 +297,7 @@ def _lines(records: Sequence[Record]) -> str:
 def _sync(path: Path) -> None:
     if path.is_dir() and os.name == "nt":
         return  # Windows opens no folders; it keeps renames in a journal of its own
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -103,18 +103,38 @@ def test_where_a_sweep_has_grown_its_run_is_made_anew_with_all_trials_beneath_it
     launch(bert, "2", tmp_path)
     old = sweep_run(client, "study")
     client.set_tag(old.info.run_id, "mine", "kept")
+    client.log_text(old.info.run_id, "a page", "report/index.html")
 
     launch(bert, "8", tmp_path)
 
     new, runs = sweep_run(client, "study"), trial_runs(client, "study")
     assert new.data.params["clients"] == "1,2,8"
     assert new.data.tags["mine"] == "kept"
+    (report,) = client.list_artifacts(new.info.run_id, "report")
+    assert report.path == "report/index.html"
     assert {run.data.tags[names.PARENT] for run in runs.values()} == {new.info.run_id}
     assert client.get_run(old.info.run_id).info.lifecycle_stage == "deleted"
     assert len(every(client)) == 4
     assert by_clients(client)["final_accuracy_best"] == [(1, 0.8), (2, 0.75), (8, 0.6)]
     datasets = new.inputs.dataset_inputs
     assert [each.dataset.name for each in datasets] == ["toy"]
+
+
+def test_a_run_of_the_users_own_that_a_launch_is_given_stays(
+    ended: Plan, bert: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a script that begins a run, logs a parameter and calls `fedtune run`."""
+    own = client.create_run(client.create_experiment("mine"), tags={names.SOURCE_TYPE: "LOCAL"})
+    client.log_param(own.info.run_id, "clients", "a word of mine")
+    monkeypatch.setenv("MLFLOW_RUN_ID", own.info.run_id)
+
+    launch(bert, "2", tmp_path)
+    launch(bert, "8", tmp_path)
+
+    after = client.get_run(own.info.run_id)
+    assert after.info.lifecycle_stage == "active"
+    assert after.data.params["clients"] == "a word of mine"
+    assert after.data.tags[names.SWEEP] == "study"
 
 
 def test_a_trial_that_went_on_changes_its_point_and_leaves_one(

@@ -214,6 +214,10 @@ def test_another_seed_is_another_head_partition_and_order(bert: str) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(first.clients, second.clients, strict=True))
 
 
+def test_speed_is_measured_on_as_few_texts_as_there_are(bert: str) -> None:
+    assert all(rate > 0 for rate in federation(bert, test_examples=1).measure(3))
+
+
 def test_speed_is_measured_without_a_trace(bert: str) -> None:
     made, twin = federation(bert), federation(bert)
     trained, evaluated = made.measure(2)
