@@ -36,11 +36,7 @@ def cost(grid: Grid) -> Table:
                 found.spread.reached_text() or _no_target(found.spread),
             ]
         )
-    note = (
-        "Means over seeds, at the budget. Percentage points lost are paired by seed, with an "
-        "interval; of fewer than five seeds ± is what the test set leaves open, and the range is "
-        "over seeds. Rounds to target are medians; what was not reached is > cap."
-    )
+    note = _about_cost(grid.most_seeds)
     note += (
         " Accuracies with a round are the last ones of trials that ended before the budget, and "
         "points lost are up to that round, against K = 1 at the budget."
@@ -54,6 +50,24 @@ def cost(grid: Grid) -> Table:
             *("rounds, K = 1", "rounds, this K", "reached"),
         ],
         rows,
+    )
+
+
+def _about_cost(num_seeds: int) -> str:
+    rounds = "Rounds to target are medians; what was not reached is > cap."
+    if num_seeds >= numbers.SEEDS_FOR_INTERVAL:
+        return (
+            "Means over seeds, at the budget. Percentage points lost are paired by seed, in "
+            f"brackets the 95 % interval. {rounds}"
+        )
+    if num_seeds > 1:
+        return (
+            "Means over seeds, at the budget. Percentage points lost are paired by seed: ± is what "
+            f"the test set leaves open (95 %), in brackets the range over seeds. {rounds}"
+        )
+    return (
+        "At the budget. Percentage points lost: ± is what the test set leaves open (95 %). A "
+        "target that was not reached is > cap."
     )
 
 

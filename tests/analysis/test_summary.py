@@ -73,6 +73,19 @@ def test_the_other_tables_show_it_to_people_and_leave_it_out_of_the_csv() -> Non
     assert (means["accuracy at budget"], means["lost to K = 1"]) == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("seeds", "told"), [(1, "At the budget."), (3, "the range over seeds"), (5, "95 % interval")]
+)
+def test_the_note_says_what_stands_in_brackets(seeds: int, told: str) -> None:
+    trials = whole_grid(("mini-bert",), (DATASET,), (1, 8), range(seeds))
+
+    table = cost(in_memory(run_all(trials, rising)))
+
+    lost = table.shown()[0][table.header.index("points lost")]
+    assert told in table.note
+    assert ("(" in lost, "[" in lost) == (seeds == 3, seeds == 5)
+
+
 def test_seeds_that_ended_in_different_rounds_say_which() -> None:
     trials = whole_grid(("mini-bert",), (DATASET,), (1, 8), (0, 1, 2), stop="target")
 
