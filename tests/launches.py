@@ -43,7 +43,7 @@ def write_log(tmp_path: Path) -> Callable[..., None]:
                 "test/loss": 1 - accuracy,
                 "steps/sequential": round_num * facts["steps/per_round"],
                 "comm/bytes": round_num * 8000,
-                "time/round_s": 0.5,
+                "time/round_s": 0.25,
                 "time/eval_s": 0.25,
                 "throughput/examples_per_s": 1024.0,
                 "params_digest": "",

@@ -109,8 +109,9 @@ def test_what_wraps_fedtune_says_what_to_type(scripts: Path) -> None:
     ],
 )
 def test_mlflow_run_is_found_behind_its_shell(
-    typed: list[str], expected: str | None, tmp_path: Path
+    typed: list[str], expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
     # Process 9 was started by a shell (8), that by what the user typed (7), that by a login (1).
     commands = {9: ["python", "-m", "fedtune"], 8: ["bash", "-c", "python -m fedtune"], 7: typed}
     for number, words in commands.items():

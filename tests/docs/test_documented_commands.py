@@ -40,6 +40,7 @@ from fedtune.run import session
 
 #: Blocks that are no commands, by the beginning of their first line.
 SHOWN = {
+    "Sweep mini-bert-bbc-news": "what `make demo` printed",
     "reviews.csv: 800 training": "what such a command prints",
     "fedtune: clients='0'": "an error message; tests/commands/test_bad_input.py makes it",
     "tags.`fedtune.sweep` LIKE": "a filter for MLflow's page; test_the_filter_that_a_page_shows",
@@ -68,7 +69,6 @@ READ = {
     "make test": "this is it",
     "make check": "continuous integration runs it",
     "make docs": "test_site.py builds the site, test_tutorial.py executes the notebook",
-    "source ": "changes the reader's shell",
     "pre-commit install": "changes the reader's clone",
     "source .venv/bin/activate": "the tests run in that environment",
     "iconv ": "a program of the system; tests/data/test_csv_files.py runs such a line",
@@ -102,7 +102,7 @@ BEFORE = {
 FOREIGN = {"--env-manager", "--backend-store-uri"}
 
 SHELL = ("fedtune", "mlflow", "make", "python", "ray", "pre-commit", "rsync", "sbatch", "export")
-SHELL += ("source", "mkdir", "tar", "source", "iconv")
+SHELL += ("source", "mkdir", "tar", "iconv")
 
 
 def treatment(text: str, table: dict[str, str]) -> str | None:

@@ -12,6 +12,9 @@ import pytest
 from rich.console import Console
 from support import LEARNS
 
+from fedtune.cost.launch_cost import LaunchCost
+from fedtune.cost.trial_cost import Cost
+from fedtune.machine import Machine
 from fedtune.plan.plan import Plan, make_plan
 from fedtune.plan.sweepfile import SweepSpec
 from fedtune.run.progress import Screen
@@ -63,6 +66,8 @@ def test_no_number_is_cut_and_the_table_is_no_higher_than_the_terminal(
     width: int, height: int, rates: Plan, tmp_path: Path
 ) -> None:
     screen = Screen(rates, tmp_path, Console())
+    costs = {trial.trial_id: Cost(24, 1, 0, 24 * 12.0, 12.0) for trial in rates.trials}
+    screen.expect(LaunchCost(rates, rates.trials, Machine(2, 64e9), True, {}, costs))
     running = rates.trials[3:5]
     run_some(screen, running)
 
@@ -71,11 +76,12 @@ def test_no_number_is_cut_and_the_table_is_no_higher_than_the_terminal(
     assert len(lines) < height
     text = re.sub(r"\s+", " ", " ".join(lines))
     assert "…" not in text
+    assert re.search(r"^\d+ s so far, ≤ 1 h 40 min left", text) or "left" not in text
     for row in (screen.rows[trial.trial_id] for trial in running):
         assert row.name in text or row.short_name in text
     assert text.count("0.803") == 2
     assert text.count("2/24") == 2
-    if "left" in text:
+    if "time left" in text:
         assert text.count("≤ 4 min 24 s") == 2
     shown = text.count("waits")
     left_out = re.search(r"and (\d+) more: (\d+) waiting", text)

@@ -35,7 +35,13 @@ from fedtune.plan.sweepfile import SweepSpec
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """To start Ray takes five seconds, so these tests share one."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="CRITICAL")
+    ray.init(
+        address="local",  # not the one that another test has started
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="CRITICAL",
+    )
     yield
     ray.shutdown()
 

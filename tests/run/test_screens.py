@@ -97,7 +97,7 @@ def test_a_dry_run_cuts_no_number(
     width: int, grid: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = {kind_of(trial): Rates(64.0, 128.0, 1000) for trial in grid.trials}
-    monkeypatch.setattr(launch_cost, "calibrate", lambda trials: rates)
+    monkeypatch.setattr(launch_cost, "calibrate", lambda trials, known: rates)
     store = tmp_path / "empty"
     cost = LaunchCost.of(grid, grid.trials, store, Machine(2, 3.2e9), parallel=True)
     whole = shown(lambda console: console.print(cost.table()))

@@ -26,7 +26,7 @@ OWN, TAKEN = "Started a local Ray instance", "Connecting to existing Ray cluster
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of a Ray that runs on this machine already."""
-    context = ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    context = ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     yield context.address_info["address"]
     ray.shutdown()
 

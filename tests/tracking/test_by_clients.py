@@ -26,6 +26,7 @@ def result(
         collapsed=False,
         baseline_accuracy=None,
         target_accuracy=None,
+        shown=None,
         accuracy_at_budget=None,
         relative_accuracy=None,
         rounds_to_target=rounds,

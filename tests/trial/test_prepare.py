@@ -22,6 +22,7 @@ from fedtune.trial.prepare import data_facts, prepare, prepare_all
 
 #: Another value for every field than a quick trial has.
 OTHER: dict[str, Any] = {
+    "system_metrics": True,
     "model": "elsewhere",
     "dataset": "elsewhere",
     "clients": 4,
