@@ -317,8 +317,11 @@ def _print_links(projection: Projection, console: Console) -> None:
     how = f" (start it with `{ui}`)" if _is_local(projection.uri) else ""
     say(console, f"In MLflow{how}:")
     run = run_url(projection.uri, projection.experiment_id, projection.parent_id)
-    say_whole(console, run, indent=2)
-    if console.is_interactive:
+    if not console.is_interactive:
+        say_whole(console, run, indent=2)
+    else:
+        short = run.partition("?")[0]  # what is left out says which of MLflow's views it opens
+        console.print(f"  [link={run}]{escape(short)}[/link]", soft_wrap=True, highlight=False)
         links = (f"[link={url}]{what}[/link]" for what, url in projection.urls().items())
         say(console, f"side by side: {', '.join(links)}", indent=2)
 
