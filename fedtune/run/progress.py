@@ -177,7 +177,7 @@ class Lines(_Rows):
         super().round_done(trial_id, record)
         row = self.rows[trial_id]
         own, whole = self.time_left(row), self.launch_left()
-        if whole and record["round"] and len(self.rows) > 1:
+        if whole and whole != own and record["round"] and len(self.rows) > 1:
             whole = f"launch {whole}"
             left = f", {own} left ({whole})" if own else f" ({whole} left)"
         else:
