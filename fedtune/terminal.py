@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markup import escape
 from rich.text import Text
 
 #: The width of what goes to a file or a pipe: a table must not be folded to 80 columns in a log.
@@ -30,6 +31,11 @@ def say(console: Console, markup: str, *, indent: int = 0) -> None:
         console.print(Wrapped(Text.from_markup(markup), indent), highlight=False)
     else:
         console.print(" " * indent + markup, soft_wrap=True, highlight=False)
+
+
+def say_problem(console: Console, text: str) -> None:
+    """Print what went wrong; ``text`` is plain, not markup."""
+    say(console, f"[red]problem:[/] {escape(text)}")
 
 
 def say_whole(console: Console, text: str, *, indent: int = 0) -> None:

@@ -22,6 +22,7 @@ from fedtune.analysis.table import Table
 from fedtune.analysis.tracked import Sweep
 from fedtune.errors import check_writable, first_line
 from fedtune.paths import expanded
+from fedtune.terminal import say_problem
 from fedtune.tracking.uri import resolve_uri
 
 #: The folder of artifacts of the sweep's run.
@@ -50,7 +51,7 @@ def print_report(sweep: str | None, out: Path, uri: str | None, console: Console
     try:
         found = load_sweep(address, sweep)
     except (MlflowException, OSError) as error:
-        _problem(console, f"MLflow at {address} cannot be read ({first_line(error)})")
+        say_problem(console, f"MLflow at {address} cannot be read ({first_line(error)})")
         return 1
     with tempfile.TemporaryDirectory() as private:
         made = Path(private, "report")  # of the usual mode, unlike a temporary folder
@@ -61,7 +62,7 @@ def print_report(sweep: str | None, out: Path, uri: str | None, console: Console
         try:
             MlflowClient(address).log_artifacts(found.run_id, str(made), ARTIFACTS)
         except Exception as error:  # whatever the store of artifacts raises
-            _problem(
+            say_problem(
                 console, f"MLflow did not take the report ({first_line(error)}); it is in {out}"
             )
             return 1
@@ -174,7 +175,3 @@ def _tell(content: page.Content, further: list[str], out: Path, console: Console
     for line in further:
         say(escape(line))
     console.print(f"{out / 'index.html'}", soft_wrap=True, highlight=False, markup=False)
-
-
-def _problem(console: Console, text: str) -> None:
-    console.print(f"[red]problem:[/] {escape(text)}", soft_wrap=True, highlight=False)

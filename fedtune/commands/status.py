@@ -13,7 +13,7 @@ from fedtune.invocation import fedtune_command
 from fedtune.plan.plan import Plan, known_plans, load_plan, read_plan
 from fedtune.run import closing
 from fedtune.run.launch import LaunchResult
-from fedtune.terminal import say
+from fedtune.terminal import say, say_problem
 from fedtune.tracking.names import run_name
 from fedtune.tracking.projection import Projection
 from fedtune.tracking.uri import resolve_uri
@@ -46,7 +46,7 @@ def sync_store(store: Path, sweep: str | None, uri: str | None, console: Console
     except Exception as error:  # whatever a database, a network or a store of artifacts raises
         refused.append(f"MLflow refused ({first_line(error)})")
     for line in refused:
-        say(console, f"[red]problem:[/] {escape(line)}")
+        say_problem(console, line)
     if refused:
         again = fedtune_command(*sys.argv[1:])
         say(console, f"Run `{escape(again)}` again when that is mended.")

@@ -28,7 +28,7 @@ from fedtune.run import closing
 from fedtune.run.launch import Launch, LaunchResult
 from fedtune.run.progress import Lines, Progress, Screen, Silent
 from fedtune.run.sentences import sentences
-from fedtune.terminal import say, say_whole
+from fedtune.terminal import say, say_problem, say_whole
 from fedtune.tracking.names import LAUNCHED, run_name, run_url
 from fedtune.tracking.uri import resolve_uri
 from fedtune.tracking.writer import Writer
@@ -257,11 +257,11 @@ def print_closing(plan: Plan, report: LaunchResult, console: Console) -> None:
         say(console, escape(said))
     by_id = plan.by_id()
     for trial_id, reason in report.failed.items():
-        _problem(console, f"{_short(by_id, trial_id)} failed: {reason}")
+        say_problem(console, f"{_short(by_id, trial_id)} failed: {reason}")
     for trial_id, reason in report.waiting.items():
-        _problem(console, f"{_short(by_id, trial_id)} could not start: {reason}")
+        say_problem(console, f"{_short(by_id, trial_id)} could not start: {reason}")
     for trial_id, reason in report.not_tracked.items():
-        _problem(console, f"{_short(by_id, trial_id)} is not in MLflow whole ({reason})")
+        say_problem(console, f"{_short(by_id, trial_id)} is not in MLflow whole ({reason})")
     if report.not_tracked:
         sync = fedtune_command("sync")
         say(console, f"Its rounds are on disk; `{escape(sync)}` brings MLflow up to date.")
@@ -298,7 +298,7 @@ def _conclude(
     except Exception as error:  # whatever a database, a network or a store of artifacts raises
         why = first_line(error)
         sync = fedtune_command("sync")
-        _problem(console, f"the sweep's run in MLflow is not complete ({why}); `{sync}`")
+        say_problem(console, f"the sweep's run in MLflow is not complete ({why}); `{sync}`")
         return False
     if table[0] and status != "FAILED":
         console.print()
@@ -339,7 +339,3 @@ def ui_command(uri: str) -> str:
 
 def _short(by_id: Mapping[str, Trial], trial_id: str) -> str:
     return f"{run_name(by_id[trial_id])} ({trial_id})"
-
-
-def _problem(console: Console, text: str) -> None:
-    say(console, f"[red]problem:[/] {escape(text)}")

@@ -43,14 +43,16 @@ DEVICE_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
 class Federation:
     """Everything a trial computes with. ``server`` (num_parameters,) fp32 is the global model.
 
-    ``watch`` is told what is being done. ``made_here`` counts those of this process.
+    ``watch`` is told what is being done.
     """
 
-    made_here: ClassVar[int] = 0
+    #: Of this process: models and data sets that there were federations of, and the rounds run.
+    inputs_here: ClassVar[set[tuple[str, str]]] = set()
+    rounds_here: ClassVar[int] = 0
 
     def __init__(self, trial: Trial, watch: Watch = unwatched):
-        Federation.made_here += 1
         self.trial, self._watch, config = trial, watch, trial.config
+        Federation.inputs_here.add((trial.model_hash, trial.dataset_hash))
         with self._settings():
             self.device = torch.device(config.device)
             tokens, examples = open_examples(trial)
@@ -81,6 +83,12 @@ class Federation:
             self._buffers = self.flat.buffers_digest()
             self._predictions = torch.empty(0, dtype=torch.int64)
 
+    @classmethod
+    def is_first(cls, trial: Trial) -> bool:
+        """Has this process trained nothing yet, or only been timed on what ``trial`` trains?"""
+        own = {(trial.model_hash, trial.dataset_hash)}
+        return not cls.rounds_here and cls.inputs_here <= own
+
     def round_zero(self) -> dict[str, Any]:
         """The record of the untrained server model."""
         record = {"round": 0, "steps/sequential": 0, "comm/bytes": 0}
@@ -93,6 +101,7 @@ class Federation:
         """
         config = self.trial.config
         own_heads = self._heads_apart and round_num == 1
+        Federation.rounds_here += 1
         start = time.perf_counter()
         with self._settings():
             server, result = fedavg_round(

@@ -111,7 +111,7 @@ def run_trial(
                 f"{folder.path} has a log but no checkpoint, so it cannot be continued; "
                 "ask for no more rounds than it has, or move it away to start the trial anew"
             )
-        memory = PeakMemory(str(trial.config.device), first=not Federation.made_here)
+        memory = PeakMemory(str(trial.config.device), first=Federation.is_first(trial))
 
         def tell(activity: Activity) -> None:
             watch(activity)

@@ -24,7 +24,8 @@ def test_what_is_tracked_is_described_and_what_is_described_is_tracked(
     bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Of the first trial of a process the memory is known, and other tests ran trials in this one.
-    monkeypatch.setattr(Federation, "made_here", False)
+    monkeypatch.setattr(Federation, "rounds_here", 0)
+    monkeypatch.setattr(Federation, "inputs_here", set())
     uri = new_database(tmp_path)
     asked = toy_run(bert, "4", validation_examples=20, stop="budget-then-target")
     done = call(*asked, "--no-ray", folder=tmp_path)

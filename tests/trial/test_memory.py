@@ -5,9 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from quick import quick
 
+from fedtune.cost.trial_cost import calibrate
+from fedtune.trial.federation import Federation
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.memory import PeakMemory
+from fedtune.trial.prepare import prepare
 
 MB = 10**6
 
@@ -53,3 +57,19 @@ def test_only_the_first_trial_of_a_process_has_its_peak_kept(bert: str, tmp_path
         peaks[folder.read_config()["clients"]] = folder.read_peak_memory()
     assert 50 < peaks[1] < 5_000
     assert peaks[2] is None
+
+
+def test_a_trial_that_was_timed_before_has_its_peak_kept(
+    bert: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launch times its kinds of trials first; what it trains then is what the first one trains,
+    unless there are several kinds.
+    """
+    monkeypatch.setattr(Federation, "rounds_here", 0)
+    monkeypatch.setattr(Federation, "inputs_here", set())
+    one, other = (prepare(quick(bert, clients=2, max_length=length)) for length in (8, 12))
+    calibrate([one])
+    assert Federation.is_first(one)
+    assert not Federation.is_first(other)
+    calibrate([one, other])
+    assert not Federation.is_first(one)
