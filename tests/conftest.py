@@ -13,6 +13,9 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Two tests run side by side: a thread that waits for another by spinning keeps the core from the
+# other test, and a trial of two threads then takes ten times as long.
+os.environ["OMP_WAIT_POLICY"] = "passive"
 for _name in ("FEDTUNE_DATA", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"):
     os.environ.pop(_name, None)
 

@@ -32,8 +32,8 @@ LEARNS = {"batch_size": 8, "max_length": 32, "learning_rate": 0.05, "threads": 1
 #: Rounds that take a while, so that a trial can be stopped between two of them.
 LASTING = {
     "local_epochs": 6,
-    "budget_rounds": 12,
-    "max_rounds": 12,
+    "budget_rounds": 8,
+    "max_rounds": 8,
     "stop": "budget-then-target",
 }
 

@@ -59,6 +59,7 @@ def script(name: str, *args: str, folder: Path, job: dict[str, str]) -> subproce
     )
 
 
+@pytest.mark.slow
 def test_a_job_that_slurm_ends_goes_on_from_its_last_round(
     bert: str, tmp_path: Path, job: dict[str, str], uninterrupted: Path
 ) -> None:

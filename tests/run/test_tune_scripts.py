@@ -49,7 +49,11 @@ def run_script(
     )
 
 
-@pytest.mark.parametrize("searcher", [[], ["--baselines-first"]], ids=["grid", "searcher"])
+@pytest.mark.parametrize(
+    "searcher",
+    [pytest.param([], marks=pytest.mark.slow), ["--baselines-first"]],
+    ids=["grid", "searcher"],
+)
 def test_a_grid_runs_its_trials_and_tracks_them_whole(
     searcher: list[str], bert: str, tmp_path: Path, cluster: str
 ) -> None:
@@ -90,6 +94,7 @@ def test_a_grid_runs_its_trials_and_tracks_them_whole(
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
 
 
+@pytest.mark.slow
 def test_a_search_of_the_learning_rate_tracks_every_trial(
     bert: str, tmp_path: Path, cluster: str
 ) -> None:
