@@ -24,7 +24,7 @@ Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Count
 Name = Annotated[str, Field(min_length=1)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
@@ -45,6 +45,19 @@ class Later(Mark):
     """The field came after engine 3 (``month``): hashed only where it differs from its default."""
 
     month: str
+
+
+@dataclass(frozen=True)
+class AtMost(Mark):
+    """The largest integer that a field accepts: what is beyond it is a slip, and would hang."""
+
+    number: int
+
+
+#: Rounds and passes are counted one by one; amounts of data are held against the data set.
+MOST_ROUNDS = 1_000_000
+_TURNS, _AMOUNT = AtMost(MOST_ROUNDS), AtMost(1_000_000_000)
+_SEED, _THREADS = AtMost(2**63 - 1), AtMost(1024)
 
 
 @dataclass(frozen=True)
@@ -72,23 +85,23 @@ class TrialConfig(BaseModel):
     dataset_config: Annotated[
         Name, Allowed("'none' or the name of a configuration"), Later("2026-11")
     ] = Field("none", description="configuration of a data set that has several, such as sst2")
-    clients: Annotated[Positive, Allowed("an integer of at least 1")] = Field(
+    clients: Annotated[Positive, Allowed("an integer of at least 1"), _AMOUNT] = Field(
         description="K, the number of clients the training data is spread over"
     )
-    seed: Annotated[Seed, Allowed("an integer of at least 0")] = Field(
+    seed: Annotated[Seed, Allowed("an integer of at least 0"), _SEED] = Field(
         0, description="draws the head, the partition, the order of examples and dropout"
     )
-    data_seed: Annotated[Seed, Allowed("an integer of at least 0")] = Field(
+    data_seed: Annotated[Seed, Allowed("an integer of at least 0"), _SEED] = Field(
         0, description="draws subsets, the validation split and, with test_fraction, the test set"
     )
     train_examples: Annotated[
-        Positive | Literal["all"], Allowed("'all' or an integer of at least 1")
+        Positive | Literal["all"], Allowed("'all' or an integer of at least 1"), _AMOUNT
     ] = Field("all", description="training examples in all, over all clients")
-    validation_examples: Annotated[Count, Allowed("an integer of at least 0")] = Field(
+    validation_examples: Annotated[Count, Allowed("an integer of at least 0"), _AMOUNT] = Field(
         0, description="examples set aside from the training data before it is partitioned"
     )
     test_examples: Annotated[
-        Positive | Literal["all"], Allowed("'all' or an integer of at least 1")
+        Positive | Literal["all"], Allowed("'all' or an integer of at least 1"), _AMOUNT
     ] = Field("all", description="test examples")
     test_split: Annotated[Name, Allowed("the name of a split"), Later("2026-11")] = Field(
         "test", description="split that is tested on; validation where test labels are hidden"
@@ -118,14 +131,16 @@ class TrialConfig(BaseModel):
         "auto", description="column that holds the label; auto: found by name, then by type"
     )
     max_length: Annotated[
-        Annotated[int, Field(ge=3)], Allowed("an integer of at least 3 (two tokens are special)")
+        Annotated[int, Field(ge=3)],
+        Allowed("an integer of at least 3 (two tokens are special)"),
+        _TURNS,
     ] = Field(128, description="tokens a text is cut to, special tokens included")
 
     # What a client does in a round
-    local_epochs: Annotated[Positive, Allowed("an integer of at least 1")] = Field(
+    local_epochs: Annotated[Positive, Allowed("an integer of at least 1"), _TURNS] = Field(
         2, description="E, passes over a client's own data in one round"
     )
-    batch_size: Annotated[Positive, Allowed("an integer of at least 1")] = Field(
+    batch_size: Annotated[Positive, Allowed("an integer of at least 1"), _AMOUNT] = Field(
         32, description="B, examples in a local step"
     )
     client_optimizer: Annotated[Literal["sgd", "adamw"], Allowed("'sgd' or 'adamw'")] = Field(
@@ -163,12 +178,12 @@ class TrialConfig(BaseModel):
     )
 
     # How long
-    budget_rounds: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1")] = (
-        Field("auto", description="rounds at which all trials are compared; auto: by data set")
-    )
-    max_rounds: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1")] = Field(
-        "auto", description="cap on the rounds of a trial; auto: twice the budget"
-    )
+    budget_rounds: Annotated[
+        Positive | Auto, Allowed("'auto' or an integer of at least 1"), _TURNS
+    ] = Field("auto", description="rounds at which all trials are compared; auto: by data set")
+    max_rounds: Annotated[
+        Positive | Auto, Allowed("'auto' or an integer of at least 1"), _TURNS
+    ] = Field("auto", description="cap on the rounds of a trial; auto: twice the budget")
     target_fraction: Annotated[Fraction, Allowed("a number above 0, at most 1")] = Field(
         0.9, description="the target as a fraction of the baseline's accuracy"
     )
@@ -181,7 +196,7 @@ class TrialConfig(BaseModel):
     stop_on: Annotated[Literal["test", "validation"], Allowed("'test' or 'validation'")] = Field(
         "test", description="the split whose accuracy is held against the target"
     )
-    eval_every: Annotated[Positive, Allowed("an integer of at least 1")] = Field(
+    eval_every: Annotated[Positive, Allowed("an integer of at least 1"), _AMOUNT] = Field(
         1, description="rounds between evaluations; budget and last round are always evaluated"
     )
 
@@ -192,8 +207,10 @@ class TrialConfig(BaseModel):
     device: Annotated[Device, Allowed("'auto', 'cpu', 'cuda' or 'cuda:N'")] = Field(
         "auto", description="what trials run on; auto: cuda where there is one, else cpu"
     )
-    threads: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1")] = Field(
-        "auto", description="CPU threads of a trial; auto: cores / min(cores, federated trials)"
+    threads: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1"), _THREADS] = (
+        Field(
+            "auto", description="CPU threads of a trial; auto: cores / min(cores, federated trials)"
+        )
     )
     system_metrics: Annotated[bool, Allowed("true or false")] = Field(
         False, description="sample what a trial's process takes: CPU, memory, GPU memory"
@@ -288,9 +305,11 @@ def parse_text(field: str, text: str) -> Any:
     """What ``text`` from a command line means as a value of ``field``. Raises BadInput."""
     _known(field)
     try:
-        return _adapter(field).validate_strings(text.strip())
+        value = _adapter(field).validate_strings(text.strip())
     except ValidationError:
         raise BadInput([_fault(field, text)]) from None
+    _check_size(field, value)
+    return value
 
 
 def check_value(field: str, value: object) -> None:
@@ -300,6 +319,14 @@ def check_value(field: str, value: object) -> None:
         _adapter(field).validate_python(value, strict=True)
     except ValidationError:
         raise BadInput([_fault(field, value)]) from None
+    _check_size(field, value)
+
+
+def _check_size(field: str, value: object) -> None:
+    entries = TrialConfig.model_fields[field].metadata
+    most = next((entry.number for entry in entries if isinstance(entry, AtMost)), None)
+    if most is not None and isinstance(value, int) and value > most:
+        raise BadInput.of(field, value, f"allowed is at most {most:,}")
 
 
 def _known(field: str) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+#: Letters of a value that an error repeats.
+_LONGEST = 1_000
 
 
 class Fault(NamedTuple):
@@ -16,8 +20,18 @@ class Fault(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        shown = "" if self.value is None else f"={self.value!r}"
-        return f"{self.field}{shown}: {self.message}"
+        return f"{self.field}{_shown(self.value)}: {self.message}"
+
+
+def _shown(value: object) -> str:
+    """``=32``; a value of more letters than anybody reads is cut."""
+    if value is None:
+        return ""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer with more digits than Python writes
+        text = f"{type(value).__name__} of very many digits"
+    return f"={text}" if len(text) <= _LONGEST else f"={text[:_LONGEST]} …"
 
 
 class Refusal(Exception):
@@ -38,6 +52,16 @@ class BadInput(Refusal, ValueError):
     def of(cls, field: str, value: object, message: str) -> BadInput:
         """A single fault."""
         return cls([Fault(field, value, message)])
+
+
+@contextmanager
+def readable(field: str, value: object) -> Iterator[None]:
+    """Make a line of bad input of a file or folder that the system does not let us read."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{error.filename} cannot be read" if error.filename else "cannot be read"
+        raise BadInput.of(field, value, f"{what} ({error.strerror or first_line(error)})") from None
 
 
 def check_writable(field: str, folder: Path) -> None:

@@ -19,23 +19,29 @@ PROBE_SECONDS = 2.0
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
 
-@functools.cache
 def go_offline_if_unreachable() -> bool:
     """Return whether the hub can be used; where it cannot, put the Hugging Face libraries offline.
 
-    The answer is kept for the life of the process. Offline means ``HF_HUB_OFFLINE=1`` in the
+    Whether the hub answers is found out once; whether the environment asks for offline work is
+    looked at every time. Offline means ``HF_HUB_OFFLINE=1`` in the
     environment (child processes inherit it) and in those libraries that are imported already. With
     a proxy configured nothing is probed: only the proxy knows what can be reached.
     """
-    if not asked_offline():
-        endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-        if _has_proxy(endpoint.scheme) or _answers(endpoint.hostname, endpoint.port):
-            return True
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    if not asked_offline() and is_reachable(endpoint):
+        return True
     os.environ["HF_HUB_OFFLINE"] = "1"
     for name in ("huggingface_hub.constants", "datasets.config"):
         if name in sys.modules:  # they read the environment only once, when they are imported
             vars(sys.modules[name])["HF_HUB_OFFLINE"] = True
     return False
+
+
+@functools.cache
+def is_reachable(endpoint: str) -> bool:
+    """Return whether the hub at this address answers, or may behind a proxy; asked once each."""
+    url = urlsplit(endpoint)
+    return _has_proxy(url.scheme) or _answers(url.hostname, url.port)
 
 
 def asked_offline() -> bool:

@@ -36,12 +36,16 @@ def generator(*key: int | str) -> torch.Generator:
 
 @contextmanager
 def seeded(*key: int | str) -> Iterator[None]:
-    """PyTorch's own generator on the CPU as if seeded by ``derive_seed(*key)``, and put back after.
+    """What this thread draws on the CPU comes from ``generator(*key)``, whoever else draws.
 
-    ``torch.manual_seed`` would start CUDA on every GPU of the machine, also for a trial on the CPU.
+    For code that is not fedtune's and takes no generator, such as an architecture's initialisation.
+    An operation that can be given none draws from PyTorch's own, which is seeded by the same key,
+    and put back after. (``torch.manual_seed`` would start CUDA on every GPU of the machine.)
     """
     import torch
 
-    with torch.random.fork_rng(devices=[]):
+    from fedtune.draws import drawing_from
+
+    with torch.random.fork_rng(devices=[]), drawing_from(generator(*key)):
         torch.default_generator.manual_seed(derive_seed(*key))
         yield

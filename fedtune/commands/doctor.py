@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from fedtune.data import lookup
+from fedtune.errors import BadInput
 from fedtune.machine import available_cores, device_exists, has_bf16
 from fedtune.models import zoo
+from fedtune.paths import expanded
 from fedtune.terminal import say
 
 _NEEDED = {
@@ -64,18 +66,28 @@ def _device(console: Console) -> int:
 
 
 def _folders(console: Console) -> int:
-    faults = 0
-    data = os.environ.get("FEDTUNE_DATA")
-    if data and not Path(data).is_dir():
-        faults += 1
-        _bad(console, f"FEDTUNE_DATA={data} is no directory", "unset FEDTUNE_DATA, or correct it")
-    elif data:
-        names = sorted(path.name for path in Path(data).iterdir() if path.is_dir())
-        _good(console, f"FEDTUNE_DATA={data} holds {', '.join(names) or 'nothing'}")
+    faults = _data_home(console)
     if not os.access(Path.cwd(), os.W_OK):
         faults += 1
         _bad(console, f"{Path.cwd()} cannot be written to", "use --store and --tracking-uri")
     return faults
+
+
+def _data_home(console: Console) -> int:
+    data = os.environ.get("FEDTUNE_DATA")
+    if not data:
+        return 0
+    try:
+        names = sorted(path.name for path in expanded(data).iterdir() if path.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        _bad(console, f"FEDTUNE_DATA={data} is no directory", "unset FEDTUNE_DATA, or correct it")
+        return 1
+    except OSError as error:
+        why = f"FEDTUNE_DATA={data} cannot be read ({error.strerror})"
+        _bad(console, why, "unset FEDTUNE_DATA, or give yourself the right to read it")
+        return 1
+    _good(console, f"FEDTUNE_DATA={data} holds {', '.join(names) or 'nothing'}")
+    return 0
 
 
 def _offline(console: Console) -> None:
@@ -84,7 +96,11 @@ def _offline(console: Console) -> None:
         ("data set", list(lookup.NAMES), lookup.offline_state),
     ):
         for name in names:
-            found = state(name)
+            try:
+                found = state(name)
+            except BadInput as bad:
+                say(console, f"– {escape(str(bad))}", indent=2)
+                continue
             if "needs" in found:
                 way = f"run once with network, or put a folder {name} under $FEDTUNE_DATA"
                 say(console, f"– {kind} {name}: {escape(found)}; {way}", indent=2)

@@ -131,7 +131,7 @@ def cost(trial: Trial, rates: Mapping[Kind, Rates], after: int | None = None) ->
 
     def seconds(last: int) -> float:
         first = 0 if after is None else after + 1
-        looks = sum(rule.evaluates(number) for number in range(first, last + 1))
+        looks = rule.evaluations(first, last)
         trained: float = max(last - (after or 0), 0) * seen / measured.train
         return trained + looks * _evaluated(facts) / measured.evaluate
 
@@ -173,7 +173,7 @@ def work(trial: Trial) -> float:
     """
     shape, rule, texts = _shape(trial), trial.stop_rule, _texts(trial)
     trained = rule.last * trial.config.local_epochs * texts["train"].tokens
-    looks = sum(rule.evaluates(r) for r in range(rule.last + 1))
+    looks = rule.evaluations(0, rule.last)
     looked = looks * sum(split.tokens for name, split in texts.items() if name != "train")
     return 12.0 * shape["layers"] * shape["hidden_size"] ** 2 * (3 * trained + looked)
 
@@ -207,7 +207,6 @@ def need(trial: Trial) -> Need:
     return Need(_PROCESS_BYTES + held, 0.0)
 
 
-@lru_cache(maxsize=64)
 def num_parameters(model_dir: str) -> int:
     """Parameters in a model's files: with a head that will be replaced, without the new one."""
     from safetensors import safe_open
@@ -260,7 +259,6 @@ def _largest_batch(trial: Trial, on_gpu: bool) -> float:
     return min(size * texts.mean + 3 * math.sqrt(size) * texts.deviation, padded)
 
 
-@lru_cache(maxsize=64)
 def _is_packed(model_dir: str) -> bool:
     config = json.loads((Path(model_dir) / "config.json").read_text())
     return can_pack(SimpleNamespace(config=SimpleNamespace(**config)))

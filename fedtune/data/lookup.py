@@ -12,14 +12,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 from fedtune.config import did_you_mean
-from fedtune.errors import BadInput
-from fedtune.paths import expanded
+from fedtune.errors import BadInput, readable
+from fedtune.paths import FileState, expanded, states
 
 DEFAULT_BUDGET_ROUNDS = 20
 TOKENS_FILE = "tokens.json"  # what marks a folder as tokens that were made by fedtune
 #: Files that can be a data set by themselves; those of text may be packed as well.
 TEXT_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 PACKED = (".gz", ".bz2", ".xz")
+#: More files than this are no data set but a home or a disk, and take minutes to look through.
+MOST_FILES = 50_000
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -68,6 +70,22 @@ class Location:
         """The folder or the file, where it is one."""
         return self.folder or self.file
 
+    def files(self) -> list[Path]:
+        """Every file that is part of it, in order. Raises BadInput for a folder of far too many."""
+        if self.folder is None:
+            return [self.file] if self.file else []
+        found = []
+        for path in self.folder.rglob("*"):
+            if path.is_file():
+                found.append(path)
+            if len(found) > MOST_FILES:
+                raise BadInput.of(
+                    "dataset",
+                    self.name,
+                    f"holds more than {MOST_FILES:,} files; allowed is the folder of one data set",
+                )
+        return sorted(found)
+
 
 def resolve(dataset: str) -> Location:
     """Say where ``dataset`` is found; BadInput when it is no name, folder, file or hub id.
@@ -75,15 +93,17 @@ def resolve(dataset: str) -> Location:
     What has that name under ``$FEDTUNE_DATA`` comes first, then short names, then local paths,
     then hub ids. Whether a hub id exists is not looked up.
     """
-    found = _in_data_home(dataset)
-    if found is None and dataset in NAMES:
-        return Location(dataset, hub_id=NAMES[dataset].hub_id)
-    path = found or expanded(dataset)
-    if dataset and path.is_dir():
-        return Location(dataset, folder=path.resolve())
-    if dataset and path.exists():
-        _check_is_table(dataset, path)
-        return Location(dataset, file=path.absolute())
+    with readable("dataset", dataset):
+        found = _in_data_home(dataset)
+        if found is None and dataset in NAMES:
+            return Location(dataset, hub_id=NAMES[dataset].hub_id)
+        path = found or expanded(dataset)
+        if dataset and path.is_dir():
+            os.scandir(path / ".").close()  # raises where the folder may not be looked into
+            return Location(dataset, folder=path.resolve())
+        if dataset and path.exists():
+            _check_is_table(dataset, path)
+            return Location(dataset, file=path.absolute())
     if is_table(path) and (path.parent.is_dir() or not _HUB_ID.fullmatch(dataset)):
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         hint = did_you_mean(path.name, [other.name for other in beside if is_table(other)])
@@ -102,14 +122,11 @@ def resolve(dataset: str) -> Location:
     )
 
 
-def state_on_disk(dataset: str) -> tuple[tuple[str, int, int], ...]:
-    """What tells whether local files of ``dataset`` have changed: path, size and time of each."""
-    place = resolve(dataset).place
-    if place is None:
-        return ()
-    files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
-    stats = [(str(path), path.stat()) for path in files]
-    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+def state_on_disk(dataset: str) -> tuple[FileState, ...]:
+    """What tells whether local files of ``dataset`` have changed; empty where it has none."""
+    location = resolve(dataset)
+    with readable("dataset", dataset):
+        return states(location.files()) if location.place is not None else ()
 
 
 def is_table(path: Path) -> bool:

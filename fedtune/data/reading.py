@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from fedtune.config import did_you_mean
 from fedtune.data import bbc_news, toy
+from fedtune.data.cards import CARDS, check_card
 from fedtune.data.csv_files import SEPARATORS, read_csv, typed
-from fedtune.data.lookup import TOKENS_FILE, Location, is_cached, unpacked_suffix, unreachable
+from fedtune.data.literal import plain_name, taken_literally
+from fedtune.data.lookup import (
+    TOKENS_FILE,
+    Location,
+    is_cached,
+    is_table,
+    unpacked_suffix,
+    unreachable,
+)
 from fedtune.data.text_files import read_text
-from fedtune.errors import BadInput
+from fedtune.errors import BadInput, readable
 from fedtune.hub import go_offline_if_unreachable
-from fedtune.paths import cache_root
+from fedtune.paths import cache_root, states
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetBuilder, DatasetDict
@@ -26,6 +36,8 @@ if TYPE_CHECKING:
 _TABLES = {"parquet", "csv", "json", "arrow", "cache"}
 _CSV = (".csv", ".tsv")
 _JSON = (".json", ".jsonl", ".ndjson")
+#: What `save_to_disk` writes beside its tables.
+_SAVED = ("dataset_dict.json", "state.json", "dataset_info.json", "dataset_infos.json")
 _MOST_NAMES = 20
 
 
@@ -37,7 +49,7 @@ def read_splits(location: Location, dataset_config: str) -> DatasetDict:
     if location.hub_id is not None:
         return _read_hub(location, dataset_config)
     if location.folder is not None:
-        return _read_folder(location.name, location.folder, dataset_config)
+        return _read_folder(location, location.folder, dataset_config)
     if dataset_config != "none":
         raise _no_configurations(dataset_config, location.name)
     if location.file is not None:
@@ -63,32 +75,43 @@ def _read_file(dataset: str, file: Path) -> DatasetDict:
     import datasets
 
     kind = unpacked_suffix(file)
-    with _quiet(False), _told_apart(dataset, "is the file damaged?"):
+    with _quiet(False), told_apart(dataset, "is the file damaged?"):
         if kind in _CSV:
             return datasets.DatasetDict({"train": _csv_table(dataset, [file])})
         if kind in _JSON:
             read_text(dataset, file, only_utf8=True)
+        cache = _cache([file])
+        literal = taken_literally(file.parent, [file], cache)
+        name = file.name if literal == file.parent else plain_name(file.name)
         builder = datasets.load_dataset_builder(
             "json" if kind in _JSON else "parquet",
-            data_files={"train": [glob.escape(str(file))]},
-            cache_dir=str(_cache()),
+            data_files={"train": [glob.escape(str(literal / name))]},
+            cache_dir=str(cache),
         )
         return _prepared(dataset, builder)
 
 
-def _read_folder(dataset: str, folder: Path, dataset_config: str) -> DatasetDict:
+def _read_folder(location: Location, folder: Path, dataset_config: str) -> DatasetDict:
     import datasets
 
-    if (folder / TOKENS_FILE).exists():
+    dataset = location.name
+
+    if (folder / TOKENS_FILE).is_file():
         raise BadInput.of("dataset", dataset, "holds tokens, not texts; give the texts' folder")
     saved = [name for name in ("dataset_dict.json", "state.json") if (folder / name).is_file()]
     if saved and dataset_config != "none":
         raise _no_configurations(dataset_config, dataset)
     needed = "needed are parquet, csv or json files named train* and test*"
-    with _quiet(False), _told_apart(dataset, needed):
+    cards = [name for name in CARDS if (folder / name).is_file()]
+    needed += f", and nothing in {cards[0]} that says otherwise" if cards else ""
+    with _quiet(False), told_apart(dataset, needed):
+        files = [file for file in location.files() if _may_be_data(file)]
+        cache = _cache(files)
+        literal = taken_literally(folder, files, cache)
         if not saved:
-            return _build(dataset, str(folder), dataset_config, _cache())
-        found = datasets.load_from_disk(str(folder))
+            check_card(dataset, folder)
+            return _build(dataset, str(literal), dataset_config, cache)
+        found = datasets.load_from_disk(str(literal))
         if isinstance(found, datasets.DatasetDict):
             return found
         return datasets.DatasetDict({"train": found})
@@ -100,15 +123,28 @@ def _read_hub(location: Location, dataset_config: str) -> DatasetDict:
     if not online and not is_cached(location.hub_id, dataset_config):
         raise unreachable(location.name, location.hub_id)
     needed = "needed are parquet, csv or json files of a train and a test split"
-    with _quiet(sys.stderr.isatty()), _told_apart(location.name, needed):
+    with _quiet(sys.stderr.isatty()), told_apart(location.name, needed):
         return _build(location.name, location.hub_id, dataset_config, None)
 
 
-def _cache() -> Path:
-    """The copies that `datasets` makes of local files belong to fedtune's cache, where one command
-    removes them, and not among the things the user has downloaded.
+def _cache(files: Sequence[Path]) -> Path:
+    """Where `datasets` keeps the copy that it makes of local files: one place for each state of
+    them, since it tells them apart by their times alone, which an archive sets as it likes.
+
+    In fedtune's cache, where one command removes them, and not among what the user has downloaded.
     """
-    return cache_root() / "datasets"
+    state = hashlib.sha256(repr(states(files)).encode()).hexdigest()
+    place = cache_root() / "datasets" / state[:16]
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"is no folder to write to ({error.strerror})"
+        raise BadInput.of("FEDTUNE_CACHE", str(place.parent), message) from error
+    return place
+
+
+def _may_be_data(file: Path) -> bool:
+    return is_table(file) or file.suffix == ".arrow" or file.name in (*CARDS, *_SAVED)
 
 
 def _build(dataset: str, path: str, dataset_config: str, cache: Path | None) -> DatasetDict:
@@ -246,16 +282,21 @@ def _wrong_configuration(dataset: str, path: str, dataset_config: str) -> BadInp
 
 
 @contextlib.contextmanager
-def _told_apart(dataset: str, needed: str) -> Iterator[None]:
-    """Make a line of bad input of whatever `datasets` says about files that it cannot read."""
-    from datasets.exceptions import DatasetsError
+def told_apart(dataset: str, needed: str) -> Iterator[None]:
+    """Make a line of bad input of whatever is raised over files that cannot be read.
 
+    Of any kind: what a library does with a file that is damaged, or with an odd card, is not
+    foreseen by it either (AttributeError, RuntimeError, RecursionError have been seen).
+    """
     try:
         yield
     except BadInput:
         raise
-    except (DatasetsError, OSError, ValueError, TypeError, NotImplementedError) as error:
+    except Exception as error:
         root = error.__cause__ or error
+        if isinstance(root, PermissionError):
+            with readable("dataset", dataset):
+                raise root from None
         reason = " ".join(f"{type(root).__name__}: {root}".split())[:300]
         raise BadInput.of("dataset", dataset, f"cannot be read ({reason}); {needed}") from error
 

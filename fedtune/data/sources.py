@@ -12,7 +12,7 @@ from fedtune.config import did_you_mean
 from fedtune.data.columns import find_columns
 from fedtune.data.labels import are_hidden, missing_texts, read_labels
 from fedtune.data.lookup import Location, resolve
-from fedtune.data.reading import read_splits
+from fedtune.data.reading import read_splits, told_apart
 from fedtune.errors import BadInput
 
 if TYPE_CHECKING:
@@ -70,6 +70,19 @@ def load_texts(
     training example.
     """
     location = resolve(dataset)
+    with told_apart(dataset, "is a file damaged?"):  # columns are read from disk as they are used
+        return _load(location, text_column, label_column, dataset_config, test_split, may_lack_test)
+
+
+def _load(
+    location: Location,
+    text_column: str,
+    label_column: str,
+    dataset_config: str,
+    test_split: str,
+    may_lack_test: bool,
+) -> Texts:
+    dataset = location.name
     data = read_splits(location, dataset_config)
     splits = {"train": data["train"]} if "train" in data else {}
     if not splits or not len(splits["train"]):

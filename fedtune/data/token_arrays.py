@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fedtune.data.lookup import TOKENS_FILE
-from fedtune.errors import BadInput
+from fedtune.errors import BadInput, readable
 
 #: Raised whenever the same texts would give other files.
 FORMAT = 1
@@ -116,9 +116,14 @@ def open_tokens(directory: Path) -> Tokens:
         fields["pairs"] = bool(about.get("pairs", False))
         fields["test_fraction"] = float(about.get("test_fraction", TEST_FRACTION))
         fields["label_names"] = tuple(map(str, about["label_names"]))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, BadInput):
+    except BadInput:
+        raise
+    except PermissionError:
+        with readable("dataset", str(directory)):
             raise
+    except OSError as error:
+        raise _damaged(directory, f"{error.filename}: {error.strerror}") from error
+    except Exception as error:  # NumPy and json raise what they like over what is no file of theirs
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     tokens = Tokens(**fields, directory=directory)
     _check(tokens)
@@ -139,6 +144,8 @@ def _check(tokens: Tokens) -> None:
     """Check what would otherwise surface as a crash deep in training. Reads all ids once."""
     if tokens.num_classes < 2 or len(tokens.label_names) != tokens.num_classes:
         raise _damaged(tokens.directory, "num_classes and label_names differ")
+    if not 0 <= tokens.pad_token_id < tokens.vocab_size < 2**31:
+        raise _damaged(tokens.directory, "pad_token_id and vocab_size do not belong together")
     for name, split in (("train", tokens.train), ("test", tokens.test)):
         if split is None:
             continue

@@ -25,7 +25,7 @@ from fedtune.data.tokenizer import (
     load_tokenizer,
     tokenizer_hash,
 )
-from fedtune.errors import BadInput
+from fedtune.errors import BadInput, first_line, readable
 from fedtune.paths import cache_root, expanded
 
 if TYPE_CHECKING:
@@ -54,19 +54,22 @@ def tokenize(
     columns = {"text_column": text_column, "label_column": label_column}
     source = {"dataset_config": dataset_config, "test_split": test_split}
     folder = resolve(dataset).folder
-    if folder is not None and (folder / TOKENS_FILE).exists():
+    if folder is not None and (folder / TOKENS_FILE).is_file():
         _check_fits(dataset, folder, tokenizer_dir, max_length, columns | source)
         return folder
+    from fedtune.data.reading import told_apart
     from fedtune.data.sources import load_texts
 
     texts = load_texts(dataset, **columns, **source, may_lack_test=may_lack_test)
-    identity = tokenizer_hash(tokenizer_dir)
+    with readable("model", str(tokenizer_dir)):
+        identity = tokenizer_hash(tokenizer_dir)
     about = _unusual(source)
     if texts.train.seconds is not None:  # models that share a tokenizer may differ in this
         about |= {"pairs": True, "token_types": gives_types(load_tokenizer(tokenizer_dir))}
     if texts.test is None:
         about["has_test"] = False
-    key = _content_key(texts, identity, max_length, about)
+    with told_apart(dataset, "is a file damaged?"):  # texts are read from disk here
+        key = _content_key(texts, identity, max_length, about)
     entry = cache_root() / "tokens" / key
     if _is_whole(entry):
         return entry
@@ -223,7 +226,7 @@ def _write_about(folder: Path, about: Mapping[str, Any]) -> None:
 def _unfinished(target: Path, field: str) -> Iterator[Path]:
     """A new folder beside ``target`` that takes its name once it is complete, or is removed.
 
-    Raises BadInput, blaming ``field``, where no folder can be made.
+    Raises BadInput, blaming ``field``, where no folder can be made or a file not be written.
     """
     folder = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
@@ -233,7 +236,11 @@ def _unfinished(target: Path, field: str) -> Iterator[Path]:
             field, str(target.parent), f"is no folder to write to ({error.strerror})"
         ) from error
     try:
-        yield folder
+        try:
+            yield folder
+        except OSError as error:  # a disk that is full
+            why = error.strerror or first_line(error)
+            raise BadInput.of(field, str(target.parent), f"cannot be written to ({why})") from error
         try:
             folder.rename(target)
         except OSError:

@@ -102,14 +102,16 @@ def train_client(
     look makes a GPU wait. ``seen`` is called after each step with the number of its examples.
     """
     flat.model.train()
-    torch.manual_seed(derive_seed(recipe.seed, "dropout", round_num, client_id))
+    key = (recipe.seed, "dropout", round_num, client_id)
+    draws = generator(*key)
+    torch.manual_seed(derive_seed(*key))  # what other forwards draw from, and those on a GPU
     optimizer = recipe.new_optimizer(flat)
     loss_sum = torch.zeros((), dtype=torch.float64, device=flat.values.device)
     num_examples = 0
     for positions in recipe.batches(len(examples), round_num, client_id):
         batch = data.batch(examples[positions])
         optimizer.zero_grad(set_to_none=False)
-        loss = cross_entropy(flat.forward(batch), batch.labels)
+        loss = cross_entropy(flat.forward(batch, draws), batch.labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss_sum += loss.detach() * len(batch)

@@ -16,16 +16,23 @@ from fedtune.models.dropout import keep_mask
 
 
 def attention(
-    query: Tensor, key_value: Tensor, packing: Packing, *, heads: int, dropout: float
+    query: Tensor,
+    key_value: Tensor,
+    packing: Packing,
+    *,
+    heads: int,
+    dropout: float,
+    draws: torch.Generator | None = None,
 ) -> Tensor:
     """Softmax attention within each text (Vaswani et al. 2017, equation 1), of ``query``'s shape.
 
     ``key_value`` (N, 2H) has every token's key and value. ``query`` is (N, H), or (B, H) where only
     one position of each text asks. Both may have more rows than there are tokens: what comes out
-    there, and its gradient, is 0. ``dropout`` is the probability with which weights are dropped.
+    there, and its gradient, is 0. ``dropout`` is the probability with which weights are dropped,
+    by ``draws`` (see :func:`fedtune.models.dropout.keep_mask`).
     """
     mixed: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
-        query, key_value, packing, heads, dropout
+        query, key_value, packing, heads, dropout, draws
     )
     return mixed
 
@@ -33,7 +40,13 @@ def attention(
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, query: Tensor, key_value: Tensor, packing: Packing, heads: int, dropout: float
+        ctx,
+        query: Tensor,
+        key_value: Tensor,
+        packing: Packing,
+        heads: int,
+        dropout: float,
+        draws: torch.Generator | None,
     ) -> Tensor:
         one_each = len(query) == len(packing) != packing.num_tokens
         size = query.shape[1] // heads
@@ -57,7 +70,8 @@ class _Attention(torch.autograd.Function):
                 scores += packing.key_bias(number, heads, scores.dtype)
             weights = scores.softmax(dim=-1)
             if dropout:
-                mask = keep_mask(tuple(weights.shape), dropout, weights.dtype, weights.device)
+                shape = tuple(weights.shape)
+                mask = keep_mask(shape, dropout, weights.dtype, weights.device, draws)
                 kept = weights * mask
             else:
                 mask, kept = weights.new_empty(0), weights
@@ -117,7 +131,7 @@ class _Attention(torch.autograd.Function):
             _, back = packing.indices(number, 2, heads)
             target = d_key_value[group.tokens].view(-1, size)
             torch.index_select(d_part.view(-1, size), 0, back, out=target)
-        return d_query, d_key_value, None, None, None
+        return d_query, d_key_value, None, None, None, None
 
 
 def _scores(ask: Tensor, key: Tensor, scale: float) -> Tensor:

@@ -14,13 +14,24 @@ import torch
 from torch import Tensor
 
 
-def keep_mask(shape: tuple[int, ...], p: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A tensor of ones and, each with probability ``p``, zeros, from PyTorch's generator."""
+def keep_mask(
+    shape: tuple[int, ...],
+    p: float,
+    dtype: torch.dtype,
+    device: torch.device,
+    draws: torch.Generator | None = None,
+) -> Tensor:
+    """A tensor of ones and, each with probability ``p``, zeros.
+
+    ``draws``, of the CPU, is the generator there; without it, and on a GPU, it is PyTorch's own.
+    """
     if device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=device).bernoulli_(1 - p)
-    threshold = floor(p * 65536 + float(torch.rand((), dtype=torch.float64)))
+    unit = torch.rand((), dtype=torch.float64, generator=draws)
+    threshold = floor(p * 65536 + float(unit))
     count = prod(shape)
-    words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    words = torch.empty((count + 3) // 4, dtype=torch.int64)
+    words.random_(-(2**63), None, generator=draws)
     drawn = words.view(torch.int16)[:count].view(shape)
     return drawn.ge_(threshold - 32768).to(dtype)
 
@@ -40,12 +51,23 @@ class _Scale(torch.autograd.Function):
         return (grad * mask).mul_(ctx.scale), None, None
 
 
-def dropout(x: Tensor, p: float) -> Tensor:
-    """Zero each element of ``x`` with probability ``p`` and divide the others by 1 - p."""
+def dropout(x: Tensor, p: float, draws: torch.Generator | None = None) -> Tensor:
+    """Zero each element of ``x`` with probability ``p`` and divide the others by 1 - p.
+
+    ``draws`` as in :func:`keep_mask`.
+    """
     if p == 0:
         return x
     if x.device.type != "cpu":  # PyTorch's is one kernel there
         return torch.nn.functional.dropout(x, p, training=True)
-    mask = keep_mask(tuple(x.shape), p, x.dtype, x.device)
+    mask = keep_mask(tuple(x.shape), p, x.dtype, x.device, draws)
     kept: Tensor = _Scale.apply(x, mask, 1 / (1 - p))  # type: ignore[no-untyped-call]
     return kept
+
+
+def as_in_pytorch(x: Tensor, p: float, draws: torch.Generator | None = None) -> Tensor:
+    """The dropout of ``nn.Dropout``, bit for bit, from ``draws`` where it is on the CPU."""
+    if p in (0, 1) or draws is None or x.device.type != "cpu":
+        return torch.nn.functional.dropout(x, p, training=True)
+    noise = torch.empty_like(x).bernoulli_(1 - p, generator=draws)
+    return x * noise.div_(1 - p)

@@ -6,19 +6,27 @@ transformers' own code, on texts padded to the longest of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import relu
 
 from fedtune.data.batches import Batch
+from fedtune.models.dropout import as_in_pytorch
 from fedtune.models.packed import PackedEncoder, can_pack, pool
 
 Precision = Literal["fp32", "bf16"]
-#: From a batch of B texts to their scores, (B, C) fp32.
-Forward = Callable[[Batch], Tensor]
+
+
+class Forward(Protocol):
+    """From a batch of B texts to their scores, (B, C) fp32.
+
+    ``draws`` is the generator of dropout where the forward is fedtune's own and on a CPU; whatever
+    else is random comes from PyTorch's generator of the device.
+    """
+
+    def __call__(self, batch: Batch, draws: torch.Generator | None = None) -> Tensor: ...
 
 
 def forward_of(model: Any, precision: Precision = "fp32") -> Forward:
@@ -47,14 +55,16 @@ class PackedForward:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.encode = PackedEncoder(model.base_model, dtype)
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: Batch, draws: torch.Generator | None = None) -> Tensor:
         model = self.model
         types = batch.token_types if self.takes_types else None
-        first = self.encode(batch.token_ids, batch.packing, types, first_only=True)
+        first = self.encode(batch.token_ids, batch.packing, types, first_only=True, draws=draws)
         pooled = pool(model.base_model, first)
         if model.config.model_type == "distilbert":
             pooled = relu(model.pre_classifier(pooled))
-        scores: Tensor = model.classifier(model.dropout(pooled))
+        if model.training:
+            pooled = as_in_pytorch(pooled, model.dropout.p, draws)
+        scores: Tensor = model.classifier(pooled)
         return scores
 
 
@@ -64,7 +74,7 @@ class PaddedForward:
     def __init__(self, model: Any, precision: Precision):
         self.model, self.precision, self.takes_types = model, precision, takes_types(model)
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: Batch, draws: torch.Generator | None = None) -> Tensor:
         token_ids, mask = batch.padded()
         given = {"input_ids": token_ids, "attention_mask": mask}
         types = batch.padded_types() if self.takes_types else None

@@ -137,19 +137,27 @@ class PackedEncoder:
         token_types: Tensor | None = None,
         *,
         first_only: bool = False,
+        draws: torch.Generator | None = None,
     ) -> Tensor:
         """The last layer's states of ``token_ids`` (N,) integer: (N, H) fp32.
 
         With ``first_only`` those of each text's first token, (B, H), all that a classifier reads:
         in the last layer the other tokens are then only looked at. ``token_types`` (N,) int64: the
-        segment of every token; 0 where not given.
+        segment of every token; 0 where not given. ``draws`` is what dropout draws from, on a CPU.
         """
-        hidden = self._embed(token_ids, packing, token_types)
+        hidden = self._embed(token_ids, packing, token_types, draws)
         for number, layer in enumerate(self.layers, start=1):
-            hidden = self._apply(layer, hidden, packing, first_only and number == len(self.layers))
+            asks_first = first_only and number == len(self.layers)
+            hidden = self._apply(layer, hidden, packing, asks_first, draws)
         return hidden if first_only else hidden[: packing.num_tokens]
 
-    def _embed(self, token_ids: Tensor, packing: Packing, token_types: Tensor | None) -> Tensor:
+    def _embed(
+        self,
+        token_ids: Tensor,
+        packing: Packing,
+        token_types: Tensor | None,
+        draws: torch.Generator | None,
+    ) -> Tensor:
         tables = self.encoder.embeddings
         words = tables.word_embeddings
         summed = embedding(token_ids, words.weight, words.padding_idx)
@@ -157,7 +165,7 @@ class PackedEncoder:
         if hasattr(tables, "token_type_embeddings"):
             types = tables.token_type_embeddings.weight
             summed = summed + (types[0] if token_types is None else embedding(token_types, types))
-        hidden = self._drop(tables.LayerNorm(summed), tables.dropout.p)
+        hidden = self._drop(tables.LayerNorm(summed), tables.dropout.p, draws)
         if self.dtype != torch.float32:
             # Rows without a token: nothing reads them, and their gradient is 0.
             hidden = pad(hidden, (0, 0, 0, round_up(packing.num_tokens) - packing.num_tokens))
@@ -166,7 +174,14 @@ class PackedEncoder:
             hidden = self._linear(hidden, mapping).to(hidden.dtype)
         return hidden
 
-    def _apply(self, layer: _Layer, hidden: Tensor, packing: Packing, first_only: bool) -> Tensor:
+    def _apply(
+        self,
+        layer: _Layer,
+        hidden: Tensor,
+        packing: Packing,
+        first_only: bool,
+        draws: torch.Generator | None,
+    ) -> Tensor:
         rounded = hidden.to(self.dtype)
         key_value = self._linear(rounded, layer.key, layer.value)
         if first_only:
@@ -177,11 +192,13 @@ class PackedEncoder:
             packing,
             heads=self.heads,
             dropout=layer.drop_weights if self.encoder.training else 0.0,
+            draws=draws,
         )
-        mixed = self._drop(self._linear(mixed, layer.mix), layer.drop_mix)
+        mixed = self._drop(self._linear(mixed, layer.mix), layer.drop_mix, draws)
         hidden = layer.mix_norm(mixed + hidden)
         output = self._linear(layer.activation(self._linear(hidden, layer.widen)), layer.narrow)
-        return layer.norm(self._drop(output, layer.drop_output) + hidden)  # type: ignore[no-any-return]
+        output = self._drop(output, layer.drop_output, draws)
+        return layer.norm(output + hidden)  # type: ignore[no-any-return]
 
     def _linear(self, x: Tensor, *modules: nn.Linear) -> Tensor:
         """One product with the weights of ``modules`` side by side, in the dtype of products."""
@@ -190,8 +207,8 @@ class PackedEncoder:
             return linear(x.to(self.dtype), *(next(p).to(self.dtype) for p in (weight, bias)))
         return linear(x.to(self.dtype), *(torch.cat([*p]).to(self.dtype) for p in (weight, bias)))
 
-    def _drop(self, x: Tensor, p: float) -> Tensor:
-        return dropout(x, p) if self.encoder.training else x
+    def _drop(self, x: Tensor, p: float, draws: torch.Generator | None) -> Tensor:
+        return dropout(x, p, draws) if self.encoder.training else x
 
 
 def pool(encoder: Any, first: Tensor) -> Tensor:

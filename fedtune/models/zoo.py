@@ -16,9 +16,10 @@ from pathlib import Path
 from fedtune.config import did_you_mean
 from fedtune.data.tokenizer import TOKENIZER_FILES as TOKENIZER_FILES
 from fedtune.data.tokenizer import has_tokenizer
-from fedtune.errors import BadInput
+from fedtune.errors import BadInput, readable
 from fedtune.models.short_names import NAMES as NAMES
-from fedtune.paths import expanded
+from fedtune.paths import expanded, states
+from fedtune.yaml_text import BadYAML, load_yaml
 
 PAPER_LEARNING_RATE = 2.0e-5
 
@@ -44,9 +45,10 @@ def find_model(name: str) -> ModelSource:
     A folder of that name under ``$FEDTUNE_DATA`` comes first, then a short name, then a directory,
     then the hub. Raises BadInput where there is nothing usable.
     """
-    directory = _local_directory(name) or _from_hub(name)
-    _check_directory(name, directory)
-    return ModelSource(name, directory, card_learning_rate(directory))
+    with readable("model", name):
+        directory = _local_directory(name) or _still_from_hub(name)
+        _check_directory(name, directory)
+        return ModelSource(name, directory, card_learning_rate(directory))
 
 
 def find_here(name: str) -> ModelSource | None:
@@ -66,24 +68,28 @@ def find_here(name: str) -> ModelSource | None:
 
 def availability(name: str) -> str:
     """Where a model would come from, without touching the network: for people to read."""
-    local = _local_directory(name)
+    with readable("model", name):
+        local = _local_directory(name)
     if local is not None:
         return "ships with fedtune" if local.parent == _MINI else f"local: {local}"
     return "in the local cache" if _cached(_hub_id(name)) else "needs the network once"
 
 
 @lru_cache(maxsize=32)
-def _hash_file(path: str, size: int, modified_ns: int) -> str:
+def _hash_file(path: str, state: object) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_hash(directory: Path) -> str:
-    """SHA-256 (hex) over the configuration and the initial weights: what makes a model itself."""
+    """SHA-256 (hex) over the configuration and the initial weights: what makes a model itself.
+
+    Raises BadInput where a file cannot be read.
+    """
     digest = hashlib.sha256()
-    for path in [directory / "config.json", *sorted(directory.glob("*.safetensors"))]:
-        stat = path.stat()
-        digest.update(_hash_file(str(path), stat.st_size, stat.st_mtime_ns).encode())
+    with readable("model", str(directory)):
+        for path in [directory / "config.json", *sorted(directory.glob("*.safetensors"))]:
+            digest.update(_hash_file(str(path), states([path])).encode())
     return digest.hexdigest()
 
 
@@ -144,6 +150,14 @@ def _check_name(name: str) -> None:
         )
 
 
+def _still_from_hub(name: str) -> Path:
+    directory = _from_hub(name)
+    if not _is_whole(directory):  # somebody has cleared the cache since the last look
+        _from_hub.cache_clear()
+        directory = _from_hub(name)
+    return directory
+
+
 @cache  # a launch looks each model up once for every configuration
 def _from_hub(name: str) -> Path:
     _check_name(name)
@@ -193,15 +207,13 @@ def _check_directory(name: str, directory: Path) -> None:
 
 def card_learning_rate(directory: Path) -> float:
     """The card's rate for plain SGD (its front matter, ``fedtune: {learning_rate: …}``)."""
-    import yaml
-
     card = directory / "README.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     if not text.startswith("---\n"):
         return PAPER_LEARNING_RATE
     try:
-        front = yaml.safe_load(text.split("\n---", 1)[0])
-    except yaml.YAMLError:  # a card is prose by strangers; only its own key matters here
+        front = load_yaml(text.split("\n---", 1)[0])
+    except BadYAML:  # a card is prose by strangers; only its own key matters here
         return PAPER_LEARNING_RATE
     section = front.get("fedtune") if isinstance(front, dict) else None
     rate = section.get("learning_rate") if isinstance(section, dict) else None

@@ -24,6 +24,7 @@ from fedtune.trial.folder import TrialFolder, write_atomically
 from fedtune.trial.identity import ENGINE, Trial
 from fedtune.trial.prepare import data_facts, open_examples, prepare_all
 from fedtune.trial.simulation import as_begun
+from fedtune.yaml_text import load_yaml
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def read_plan(path: Path) -> Plan:
 
     To this engine they would be trials without rounds.
     """
-    values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values: dict[str, Any] = load_yaml(path.read_text(encoding="utf-8"))
     trials = tuple(Trial.from_dict(entry) for entry in values["trials"])
     plan = Plan(values["name"], tuple(values["axes"]), trials, source=values.get("source", {}))
     others = [e["trial_id"] for e in values["trials"] if e["trial_id"] not in plan.by_id()]

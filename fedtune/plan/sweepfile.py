@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import fedtune
 from fedtune.config import FIELDS, UNHASHED, TrialConfig, check_value, did_you_mean, find_faults
 from fedtune.errors import BadInput, Fault, first_line
 from fedtune.paths import exists, expanded
 from fedtune.provenance import committed_at
+from fedtune.yaml_text import load_yaml
 
 _KEYS = ("name", "axes", "set", "overrides")
+#: Every point is checked, prepared and kept; this many take a minute before anything starts.
+MOST_POINTS = 20_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
@@ -89,6 +91,11 @@ class SweepSpec:
 
         An override sees what was set before it, the command line's settings above all.
         """
+        points = math.prod(map(len, self.axes.values()))
+        if points > MOST_POINTS:
+            sizes = " x ".join(f"{len(v):,} of {axis}" for axis, v in self.axes.items() if v[1:])
+            message = f"make {points:,} combinations ({sizes}); allowed are {MOST_POINTS:,} a sweep"
+            raise BadInput.of("axes", None, f"{message}: make several sweeps of it")
         for combination in itertools.product(*self.axes.values()):
             point = dict(zip(self.axes, combination, strict=True))
             asked = {name: point[name] for name in self.command_line}
@@ -177,12 +184,10 @@ def name_of(sweep: str) -> str:
 def read_sweep_file(path: Path) -> SweepSpec:
     """Read and check a sweep file. Raises BadInput with every fault and where in the file it is."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark, problem = error.problem_mark or error.context_mark, error.problem or error.context
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise BadInput.of(path.name, None, f"is not valid YAML: {where}{problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = load_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput.of(path.name, None, f"cannot be read ({error.strerror})") from None
+    except ValueError as error:  # BadYAML, or bytes that are no text
         raise BadInput.of(path.name, None, f"is not valid YAML: {first_line(error)}") from None
     if not isinstance(content, dict):
         raise BadInput.of(path.name, None, f"is no mapping; allowed keys are {', '.join(_KEYS)}")
@@ -272,30 +277,3 @@ def _overrides(entries: object, faults: list[Fault]) -> list[Override]:
             faults += _value_faults(f"{where}.{key}", values)
         overrides.append(Override(**parts))
     return overrides
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 2e-5 is a number, and a key that stands twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys: list[Any] = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in _repeated(keys):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} stands twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-def _repeated(keys: Iterable[Any]) -> list[Any]:
-    seen: list[Any] = []
-    return [key for key in keys if key in seen or seen.append(key)]  # type: ignore[func-returns-value]
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:\d[\d_]*(?:\.[\d_]*)?(?:[eE][-+]?\d+)|\d[\d_]*\.[\d_]*|\.\d[\d_]*"
-        r"(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-    ),
-    list("-+0123456789."),
-)

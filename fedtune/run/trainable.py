@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtune.federated.local import Diverged
+from fedtune.paths import expanded
 from fedtune.run.space import trial_of_space
 from fedtune.trial.federation import DEVICE_ERRORS
 from fedtune.trial.folder import TrialFolder
@@ -68,7 +69,7 @@ def launch_trainable(config: Mapping[str, Any]) -> None:
 def _resolve(config: Mapping[str, Any]) -> tuple[Trial, Path]:
     # Tune moves its workers into a folder of their own; a path means what it meant to the user.
     home = os.environ.get("TUNE_ORIG_WORKING_DIR", ".")
-    store = Path(home, config.get("store", "trials")).absolute()
+    store = Path(home, expanded(config.get("store", "trials"))).absolute()
     found = trial_of_space(config)
     if isinstance(found, Trial):
         return found, store

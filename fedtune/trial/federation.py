@@ -29,9 +29,11 @@ from fedtune.federated.flat import FlatModel, digest
 from fedtune.federated.local import Diverged, Seen, train_client
 from fedtune.models.classifier import draw_head, head_names, load_classifier, quiet_transformers
 from fedtune.models.zoo import TOKENIZER_FILES
+from fedtune.paths import follow_umask
 from fedtune.trial.activity import Activity, Watch, unwatched
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import data_facts, open_examples, recipe_of
+from fedtune.trial.isolation import TURN
+from fedtune.trial.prepare import check_model, data_facts, open_examples, recipe_of
 
 BYTES_PER_PARAMETER = 4  # fp32, the precision in which parameters travel
 
@@ -55,6 +57,7 @@ class Federation:
         Federation.inputs_here.add((trial.model_hash, trial.dataset_hash))
         with self._settings():
             self.device = torch.device(config.device)
+            check_model(trial)
             tokens, examples = open_examples(trial)
             self.facts: dict[str, Any] = data_facts(trial)
             model = load_classifier(
@@ -158,6 +161,7 @@ class Federation:
             source = Path(self.trial.model_dir) / name
             if source.is_file():
                 shutil.copyfile(source, directory / name)
+        follow_umask(directory)
 
     def load(self, directory: Path, params_digest: str) -> None:
         """Take the server's model from a checkpoint; ValueError unless it has ``params_digest``.
@@ -282,12 +286,13 @@ class Federation:
     def _settings(self) -> Iterator[None]:
         """The trial's threads and its own random numbers; the caller's are put back afterwards."""
         config = self.trial.config
-        threads = torch.get_num_threads()
         gpus = [config.device] if config.device.startswith("cuda") else []
         with (
+            TURN,
             torch.random.fork_rng(devices=gpus),
             _deterministic_kernels() if gpus else nullcontext(),
         ):
+            threads = torch.get_num_threads()
             torch.set_num_threads(int(config.threads))
             try:
                 yield

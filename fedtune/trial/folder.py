@@ -27,6 +27,7 @@ from fedtune.errors import Refusal
 from fedtune.provenance import git_commit, hardware, libraries
 from fedtune.trial.identity import ENGINE, Trial
 from fedtune.trial.stopping import Record
+from fedtune.yaml_text import load_yaml
 
 
 class TrialInUse(Refusal):
@@ -49,6 +50,14 @@ ORIGIN = ("begun_ms", "git_commit", "hardware", "libraries")
 
 #: Held by whoever simulates the trial, and by the launch that planned it.
 LOCKS = ("lock", "launch.lock")
+
+#: The locks that this process holds. To wait for one of them would be to wait for oneself.
+_held_here: set[Path] = set()
+
+_HELD_HERE = (
+    "an earlier simulate() of this process that was not read to its end; read it on, close() it, "
+    "or let go of it"
+)
 
 _ANEW = "move the trial's folder away to start it anew"
 
@@ -105,7 +114,7 @@ class TrialFolder:
         """The values of ``config.yaml``; empty where the trial was never begun."""
         if not self.exists:
             return {}
-        values = yaml.safe_load((self.path / "config.yaml").read_text())
+        values = load_yaml((self.path / "config.yaml").read_text())
         if not isinstance(values, dict):
             raise DamagedFolder(f"{self.path}/config.yaml holds no settings")
         return values
@@ -245,19 +254,25 @@ class TrialFolder:
 
     @contextmanager
     def lock(self, name: str = "lock", wait_s: float = 0.0) -> Iterator[None]:
-        """Hold the trial; TrialInUse where another process still has it after ``wait_s`` seconds.
+        """Hold the trial; TrialInUse where another process still has it after ``wait_s`` seconds,
+        or, at once, where this process has it already.
 
         The lock is the operating system's, so it is gone with the process that held it, however
         that ended. ``name`` tells two kinds of owner apart (LOCKS).
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / name).open("a+") as file:
-            _acquire(file, self.trial_id, time.monotonic() + wait_s)
+        path = (self.path / name).resolve()
+        with path.open("a+") as file:
+            _acquire(file, path, self.trial_id, time.monotonic() + wait_s)
             file.truncate(0)
             # After one byte, since on Windows the byte that is locked cannot be read.
             file.write(f" process {os.getpid()} on {socket.gethostname()}")
             file.flush()
-            yield
+            _held_here.add(path)
+            try:
+                yield
+            finally:
+                _held_here.discard(path)
 
     @property
     def in_use(self) -> bool:
@@ -274,8 +289,10 @@ def _is_held(path: Path) -> bool:
         return False
 
 
-def _acquire(file: IO[str], trial_id: str, deadline: float) -> None:
+def _acquire(file: IO[str], path: Path, trial_id: str, deadline: float) -> None:
     while not lock_descriptor(file.fileno(), blocking=False):
+        if path in _held_here:
+            raise TrialInUse(trial_id, _HELD_HERE)
         if time.monotonic() >= deadline:
             file.seek(1)
             raise TrialInUse(trial_id, file.read() or "another process")

@@ -1,12 +1,13 @@
 """Keeps what the caller has set in PyTorch away from a trial.
 
 A trial has the same bits whoever runs it: in a notebook under ``torch.no_grad()``, in a program
-whose default dtype is float64, inside somebody else's autocast.
+whose default dtype is float64, inside somebody else's autocast, beside another trial in a thread.
 """
 
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, ParamSpec, TypeVar
@@ -15,6 +16,11 @@ import torch
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: Held by who computes. PyTorch's own generator, its default dtype, its number of threads and the
+#: precision of its products belong to the process, so simulations in threads take turns, a step of
+#: their generators each. Nobody holds it between two steps.
+TURN = threading.RLock()
 
 #: Precisions in which a product of two fp32 matrices is one of fp32 matrices.
 _EXACT = ("none", "ieee")
@@ -39,8 +45,7 @@ def in_plain_torch(function: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T
                         return
                 yield step
         finally:  # a caller that has seen enough closes this generator, not the one within
-            with plain_torch():
-                steps.close()  # type: ignore[attr-defined]
+            steps.close()  # type: ignore[attr-defined]
 
     return isolated
 
@@ -49,9 +54,11 @@ def in_plain_torch(function: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T
 def plain_torch() -> Iterator[None]:
     """PyTorch as it is right after its import: gradients, float32, the CPU, no autocast.
 
-    Threads and random numbers are not touched here: a trial has its own.
+    Waits while a simulation in another thread computes (TURN). The number of threads and random
+    numbers are not touched here: a trial has its own.
     """
     with ExitStack() as stack:
+        stack.enter_context(TURN)
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         if torch.get_default_device().type != "cpu":  # the context slows every call down

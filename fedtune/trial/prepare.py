@@ -10,16 +10,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fedtune.config import TrialConfig
+from fedtune.config import MOST_ROUNDS, TrialConfig
 from fedtune.data.lookup import default_budget, state_on_disk
 from fedtune.data.splits import Examples, select_examples
-from fedtune.data.token_arrays import Tokens, open_tokens
+from fedtune.data.token_arrays import FILES, Tokens, open_tokens
 from fedtune.data.tokenization import tokenize
 from fedtune.errors import BadInput, Fault
 from fedtune.federated.local import LocalTraining
 from fedtune.machine import available_cores, device_exists, has_bf16
 from fedtune.models.classifier import architecture_fault, describe
-from fedtune.models.zoo import PAPER_LEARNING_RATE, ModelSource, content_hash, find_model
+from fedtune.models.zoo import (
+    PAPER_LEARNING_RATE,
+    TOKENIZER_FILES,
+    ModelSource,
+    content_hash,
+    find_model,
+)
+from fedtune.paths import cache_root, states
 from fedtune.trial.identity import Trial
 
 
@@ -66,7 +73,9 @@ def prepare(
         label_column=tokens.label_column,
         learning_rate=_settle_rate(config, model),
         budget_rounds=budget,
-        max_rounds=2 * budget if config.max_rounds == "auto" else config.max_rounds,
+        max_rounds=min(2 * budget, MOST_ROUNDS)
+        if config.max_rounds == "auto"
+        else config.max_rounds,
         precision=_settle_precision(config.precision, device),
         device=device,
         threads=max(cores // max(min(cores, num_federated), 1), 1)
@@ -98,8 +107,28 @@ def prepare_all(configs: Sequence[TrialConfig], **how: Any) -> list[Trial]:
 
 
 def open_examples(trial: Trial) -> tuple[Tokens, Examples]:
-    """The tokens of a prepared trial, memory-mapped, and the part of them that it uses."""
-    return _open_examples(trial.tokens_dir, *_amounts(trial.config))
+    """The tokens of a prepared trial, memory-mapped, and the part of them that it uses.
+
+    Raises BadInput where they are others by now than those that the trial is named by.
+    """
+    tokens, examples = _opened(trial.tokens_dir, trial.config)
+    if examples.content_hash != trial.dataset_hash:
+        raise BadInput.of("dataset", trial.config.dataset, f"{_CHANGED}, in {trial.tokens_dir}")
+    return tokens, examples
+
+
+def check_model(trial: Trial) -> None:
+    """Raise BadInput where the model's files are others than those that the trial is named by."""
+    if content_hash(Path(trial.model_dir)) != trial.model_hash:
+        raise BadInput.of("model", trial.config.model, f"{_CHANGED}, in {trial.model_dir}")
+
+
+_CHANGED = "has changed since this trial was planned; launch it again"
+
+
+def _opened(directory: str, config: TrialConfig) -> tuple[Tokens, Examples]:
+    state = states(Path(directory, name) for name in sorted(FILES))
+    return _open_examples(directory, state, *_amounts(config))
 
 
 def _amounts(config: TrialConfig) -> tuple[Any, ...]:
@@ -115,9 +144,10 @@ def _amounts(config: TrialConfig) -> tuple[Any, ...]:
 
 
 def _examples(config: TrialConfig, model: ModelSource, progress: bool) -> tuple[Tokens, Examples]:
-    directory = _tokenize(
+    tokenizer = states(model.directory / name for name in TOKENIZER_FILES)
+    asked = (
         config.dataset,
-        state_on_disk(config.dataset),
+        (state_on_disk(config.dataset), tokenizer, cache_root()),
         str(model.directory),
         config.max_length,
         config.text_column,
@@ -127,10 +157,14 @@ def _examples(config: TrialConfig, model: ModelSource, progress: bool) -> tuple[
         config.test_fraction != "none",
         progress,
     )
-    return _open_examples(directory, *_amounts(config))
+    directory = _tokenize(*asked)
+    if not Path(directory).is_dir():  # somebody has cleared the cache
+        _tokenize.cache_clear()
+        directory = _tokenize(*asked)
+    return _opened(directory, config)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # a launch asks for each once for every configuration
 def _tokenize(
     dataset: str,
     state: object,
@@ -161,6 +195,7 @@ def _tokenize(
 @lru_cache(maxsize=256)
 def _open_examples(
     directory: str,
+    state: object,
     train: Any,
     validation: int,
     test: Any,

@@ -68,6 +68,18 @@ class StopRule:
         """Is this round evaluated? Round 0, every ``eval_every``-th, the budget and the cap are."""
         return round_num % self.eval_every == 0 or round_num in (self.budget, self.last)
 
+    def evaluations(self, first: int, last: int) -> int:
+        """How many of the rounds ``first`` to ``last`` are evaluated, without going through them.
+
+        >>> StopRule(True, 5, 9, 2, "target", "test/accuracy").evaluations(0, 5)  # 0, 2, 4, 5
+        4
+        """
+        if last < first:
+            return 0
+        regular = last // self.eval_every - (first - 1) // self.eval_every
+        ends = {self.budget, self.last}
+        return regular + sum(first <= r <= last and r % self.eval_every != 0 for r in ends)
+
     @property
     def first(self) -> int:
         """The round after which the trial ends at the earliest."""

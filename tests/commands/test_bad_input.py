@@ -46,6 +46,13 @@ def sweep_case(name: str, text: str, *lines: Sequence[str], args: Sequence[str] 
     return Case(name, ["sweep", "grid.yaml", *args], lines, arrange)
 
 
+#: 321 letters that amount to a hundred million values.
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+    for before, name in zip("abcdefg", "bcdefgh", strict=True)
+)
+
+
 def csv(here: Path, **splits: Sequence[tuple[str, str]]) -> None:
     folder = here / "texts"
     folder.mkdir()
@@ -345,7 +352,49 @@ CASES = [
         ["max_rounds=1", "at least budget_rounds, which is 2"],
     ),
     sweep_case(
+        "grid of 32 million points",
+        grid(axes=f", seed: {list(range(4000))}, data_seed: {list(range(8000))}"),
+        ["axes: make 32,000,000 combinations", "allowed are 20,000", "several sweeps"],
+    ),
+    sweep_case("few letters that stand for millions", BOMB, ["aliases stand for 123,456,797 val"]),
+    sweep_case("alias of itself", grid("set: &a [*a]\n"), ["holds an alias of itself"]),
+    sweep_case("nested too deeply", "axes: " + "[" * 50_000, ["nested too deeply"]),
+    sweep_case("nested too deeply without brackets", "- " * 5_000, ["nested too deeply"]),
+    sweep_case("number of 5,000 digits", grid(f"set: {{seed: {'9' * 5000}}}\n"), ["5000 digits"]),
+    sweep_case("number that would hang", grid(f"set: {{max_rounds: 1{'0' * 30}}}\n"), ["at most"]),
+    sweep_case("day that is none", grid("set: {seed: 2026-02-30}\n"), ["not valid YAML", "day"]),
+    sweep_case(
         "command line on top of a file", grid(), ["seed='x'", "at least 0"], args=["--seed", "x"]
+    ),
+    # Numbers that would hang
+    *(
+        run_case(f"{field} of {number}", [f"{field}={number}", "at most"], **{field: number})
+        for number in (10**9, 10**30)
+        for field in ("local_epochs", "budget_rounds", "max_rounds", "max_length", "threads")
+    ),
+    *(
+        run_case(f"{field} of {10**30}", [f"{field}={10**30}", "at most"], **{field: 10**30})
+        for field in ("clients", "train_examples", "validation_examples", "test_examples")
+    ),
+    *(
+        run_case(f"{field} of {10**30}", [f"{field}={10**30}", "at most"], **{field: 10**30})
+        for field in ("batch_size", "eval_every", "seed", "data_seed")
+    ),
+    run_case("more clients than texts", [f"clients={10**9}", "at most", "256"], clients=10**9),
+    run_case(
+        "more texts than there are",
+        [f"train_examples={10**9}", "at most 256"],
+        [f"test_examples={10**9}", "at most 128"],
+        train_examples=10**9,
+        test_examples=10**9,
+    ),
+    run_case("option of 5,000 digits", ["seed='999", "integer of at least 0"], seed="9" * 5000),
+    run_case(
+        "grid of 64 million points on the command line",
+        ["axes: make 64,000,000 combinations", "allowed are 20,000"],
+        clients=",".join(map(str, range(1, 401))),
+        seed=",".join(map(str, range(400))),
+        data_seed=",".join(map(str, range(400))),
     ),
     # Other commands
     Case("status of an empty store", ["status"], [["store='trials'", "no sweep yet"]]),

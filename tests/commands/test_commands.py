@@ -118,6 +118,27 @@ def test_doctor_says_what_there_is_and_what_would_mend_the_rest(
     assert "nowhere is no directory" in done.out
     assert "unset FEDTUNE_DATA" in done.out
 
+    (tmp_path / "home" / "texts" / "imdb").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FEDTUNE_DATA", "~/texts")
+    done = call("doctor", folder=tmp_path)
+    assert done.code == 0, done.everything
+    assert "FEDTUNE_DATA=~/texts holds imdb" in done.out
+    assert f"data set imdb: local: {tmp_path}" in done.out.replace("\n", "").replace("  ", "")
+
+
+@pytest.mark.parametrize("field", ["batch_size", "eval_every", "seed", "data_seed"])
+def test_a_number_that_means_all_or_never_is_no_slip(field: str, bert: str, tmp_path: Path) -> None:
+    done = call(*toy_run(bert, **{field: 10**9}), "--dry-run", "--no-ray", folder=tmp_path)
+    assert done.code == 0, done.everything
+
+
+def test_the_longest_trial_is_planned_as_quickly_as_any(bert: str, tmp_path: Path) -> None:
+    """Its rounds are counted, not gone through."""
+    settings = {"max_rounds": 10**6, "local_epochs": 10**6, "seed": "0,1,2,3", "clients": "2,3,4"}
+    done = call(*toy_run(bert, **settings), "--dry-run", "--no-ray", folder=tmp_path)
+    assert done.code == 0, done.everything
+
 
 # After a launch
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from fedtune.data import toy
 from fedtune.data.token_arrays import Split, Tokens
-from fedtune.hub import go_offline_if_unreachable
+from fedtune.hub import is_reachable
 
 TRAIN = [("the rain", 0), ("bread and salt", 1), ("", 0), ("wind Wind unknown", 1), ("NA", 1)]
 TEST = [("more rain today", 0), ("butter", 1)]
@@ -27,7 +27,7 @@ def hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("FEDTUNE_DATA", "HF_DATASETS_CACHE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    go_offline_if_unreachable.cache_clear()
+    is_reachable.cache_clear()
 
 
 def save_tokenizer(directory: Path, words: Sequence[str]) -> Path:

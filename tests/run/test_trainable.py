@@ -11,6 +11,7 @@ from ray import tune
 
 from fedtune.plan.plan import Plan
 from fedtune.run import trainable
+from fedtune.run.space import trial_space
 from fedtune.trial.identity import Trial
 
 
@@ -63,3 +64,13 @@ def test_what_a_gpu_raises_is_left_to_tune_which_tries_in_a_new_process(
         trainable.launch_trainable({})
     assert not reports
     assert "CUDA out of memory" in (tmp_path / trial.trial_id / "error.log").read_text()
+
+
+def test_a_store_may_be_named_from_the_home(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    space = trial_space(trial, Path("anywhere"))
+    for written, meant in (("~/kept", tmp_path / "kept"), ("kept", Path.cwd() / "kept")):
+        assert trainable._resolve(space | {"store": written}) == (trial, meant)

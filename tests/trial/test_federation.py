@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,23 @@ def test_a_saved_server_is_a_hugging_face_directory_and_loads_back(
         torch.float32
     }
     assert (tmp_path / "tokenizer.json").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are those of POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_a_saved_server_may_be_read_by_whom_the_umask_says(
+    mask: int, bert: str, tmp_path: Path
+) -> None:
+    made = federation(bert)
+    before = os.umask(mask)
+    try:
+        made.save(tmp_path)
+    finally:
+        os.umask(before)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert not any(name.startswith(".") for name in names)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~mask}
 
 
 def test_a_model_other_than_the_logged_one_is_refused(bert: str, tmp_path: Path) -> None:

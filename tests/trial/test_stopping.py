@@ -120,6 +120,10 @@ def test_the_target_is_held_against_the_split_that_was_asked_for() -> None:
 )
 def test_which_rounds_are_evaluated(stop_rule: StopRule, evaluated: list[int]) -> None:
     assert [n for n in range(6) if stop_rule.evaluates(n)] == evaluated
+    for first in range(6):
+        for last in range(6):
+            between = [n for n in evaluated if first <= n <= min(last, stop_rule.last)]
+            assert stop_rule.evaluations(first, min(last, stop_rule.last)) == len(between)
 
 
 def test_a_longer_log_is_read_only_up_to_the_cap() -> None:
