@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 #: Letters of a value that an error repeats.
 _LONGEST = 1_000
@@ -49,7 +50,7 @@ class BadInput(Refusal, ValueError):
         return type(self), (self.faults,)  # it crosses process borders (Ray), so it must unpickle
 
     @classmethod
-    def of(cls, field: str, value: object, message: str) -> BadInput:
+    def of(cls, field: str, value: object, message: str) -> Self:
         """A single fault."""
         return cls([Fault(field, value, message)])
 
@@ -67,7 +68,17 @@ def readable(field: str, value: object) -> Iterator[None]:
 def check_writable(field: str, folder: Path) -> None:
     """Raise BadInput where nothing could be written to ``folder``, which need not exist yet."""
     place = folder.absolute()
-    nearest = next(path for path in (place, *place.parents) if path.exists())
+    try:
+        if "\0" in str(place):
+            raise ValueError("it holds a null byte")
+        nearest = next(path for path in (place, *place.parents) if path.exists())
+        if hasattr(os, "pathconf"):  # of what is not there yet, only this tells how long it may be
+            longest = os.pathconf(nearest, "PC_NAME_MAX")
+            if any(len(os.fsencode(part)) > longest for part in place.parts):
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    except (OSError, ValueError) as error:  # a null byte is a ValueError
+        why = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise BadInput.of(field, str(folder), f"can be no folder ({why})") from None
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise BadInput.of(field, str(folder), f"{nearest} is no folder that can be written to")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import stat
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -61,9 +64,73 @@ def follow_umask(folder: Path) -> None:
             path.chmod(mode)
 
 
+def link_fault(root: Path, path: Path, *, writes: bool = False) -> str | None:
+    """Why what is at ``path``, below ``root``, is not to be touched; None where it may be.
+
+    Nothing is read that a symbolic link has outside of ``root``, and nothing is written through a
+    link. ``root`` itself may be one.
+    """
+    below = [path, *path.parents][: len(path.relative_to(root).parts)]
+    links = [each for each in below if each.is_symlink()]
+    if not links:
+        return None
+    instead = "put what it points at in its place"
+    if writes:
+        return f"{links[-1]} is a symbolic link, and nothing is written through one; {instead}"
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+        return None
+    return f"{links[-1]} is a symbolic link out of {root}, and none is followed there; {instead}"
+
+
 def cache_root() -> Path:
-    """Where fedtune keeps what it can make again: ``$FEDTUNE_CACHE``, else the user's cache."""
+    """Where fedtune keeps what it can make again: ``$FEDTUNE_CACHE``, else the user's cache.
+
+    A user without a home, or with one that cannot be written to, as in containers, has a folder
+    among the temporary files.
+    """
     asked = os.environ.get("FEDTUNE_CACHE")
     if asked:
         return expanded(asked).absolute()
-    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache").absolute() / "fedtune"
+    named = os.environ.get("XDG_CACHE_HOME")
+    if named:
+        return expanded(named).absolute() / "fedtune"
+    return (expanded("~") if has_home() else temporary_home()) / ".cache" / "fedtune"
+
+
+def has_home() -> bool:
+    """Has the user a home in which caches are, or can be made?"""
+    home = expanded("~")
+    return home != Path("~") and can_be_made(home / ".cache")
+
+
+def can_be_made(folder: Path) -> bool:
+    """Is there such a folder, or could it be made?"""
+    try:
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    except OSError:  # a name of 300 letters, say
+        return False
+    return nearest == folder or (nearest.is_dir() and os.access(nearest, os.W_OK))
+
+
+def temporary_home() -> Path:
+    """This user's folder among the temporary files, which nobody else can write to."""
+    folder = temporary_home_path()
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found, user = folder.lstat(), _user()
+    own = stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & 0o022
+    return folder if own else _of_this_process()
+
+
+def temporary_home_path() -> Path:
+    """Where :func:`temporary_home` is, unless somebody else has put something there."""
+    return Path(tempfile.gettempdir(), f"fedtune-{_user()}")
+
+
+def _user() -> int:
+    return os.getuid() if hasattr(os, "getuid") else 0  # Windows, where every file has owner 0
+
+
+@functools.cache
+def _of_this_process() -> Path:
+    return Path(tempfile.mkdtemp(prefix="fedtune-"))

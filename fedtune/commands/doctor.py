@@ -14,7 +14,7 @@ from fedtune.data import lookup
 from fedtune.errors import BadInput
 from fedtune.machine import available_cores, device_exists, has_bf16
 from fedtune.models import zoo
-from fedtune.paths import expanded
+from fedtune.paths import cache_root, expanded, temporary_home_path
 from fedtune.terminal import say
 
 _NEEDED = {
@@ -67,6 +67,12 @@ def _device(console: Console) -> int:
 
 def _folders(console: Console) -> int:
     faults = _data_home(console)
+    caches = cache_root()
+    if caches.is_relative_to(temporary_home_path()):
+        why = f"there is no home to write to, so caches are among temporary files ({caches})"
+        say(console, f"– {escape(why)}; set FEDTUNE_CACHE and HF_HOME to keep them", indent=2)
+    else:
+        _good(console, f"caches are in {caches}")
     if not os.access(Path.cwd(), os.W_OK):
         faults += 1
         _bad(console, f"{Path.cwd()} cannot be written to", "use --store and --tracking-uri")

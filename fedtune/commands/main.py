@@ -32,6 +32,7 @@ from fedtune.commands.options import SettingsCommand, read_settings, settings
 from fedtune.config import TrialConfig, parse_text
 from fedtune.errors import Refusal
 from fedtune.invocation import same_command
+from fedtune.paths import has_home, temporary_home
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,6 +81,8 @@ def main() -> None:
     _ending = _Ending()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    if not has_home():  # as in containers; libraries would fail, or make a folder called ~
+        os.environ["HOME"] = str(temporary_home())
     make_printable()
     atexit.register(gc.freeze)  # else Python looks at everything for garbage on its way out: 2 s
     signal.signal(signal.SIGINT, _ending.interrupt)
@@ -209,11 +212,11 @@ cli.add_command(init)
 @cli.command(short_help="A table of trials.")
 @click.argument("sweep", required=False, shell_complete=shell.sweeps)
 @store_option
-def status(sweep: str | None, store: Path) -> None:
+def status(sweep: str | None, store: Path) -> int:
     """A table of the trials of SWEEP, a name or a sweep file  [default: the latest]."""
     from fedtune.commands.status import print_status
 
-    print_status(store, sweep, _console())
+    return print_status(store, sweep, _console())
 
 
 @cli.command(short_help="Bring MLflow up to date from the round logs.")

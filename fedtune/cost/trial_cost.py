@@ -92,11 +92,12 @@ def rates_in_store(store: Path, trials: Sequence[Trial]) -> dict[Kind, Rates]:
             continue
         last = records[-_LAST_ROUNDS:]
         looks = [r["time/eval_s"] for r in last if "time/eval_s" in r]
-        if looks:
+        speeds = [r[key] for r in last if (key := "throughput/examples_per_s") in r]
+        parameters = folder.read_config().get("model/parameters")
+        if looks and speeds and parameters:
             longest[kind] = len(records)
-            train = statistics.median(r["throughput/examples_per_s"] for r in last if r["round"])
             evaluate = _evaluated(data_facts(trial)) / statistics.median(looks)
-            rates[kind] = Rates(train, evaluate, folder.read_config()["model/parameters"])
+            rates[kind] = Rates(statistics.median(speeds), evaluate, parameters)
     return rates
 
 

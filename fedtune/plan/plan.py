@@ -15,16 +15,18 @@ import yaml
 from fedtune.config import TrialConfig, did_you_mean, settings_without_effect
 from fedtune.cost.trial_cost import work
 from fedtune.data.lookup import resolve
-from fedtune.errors import BadInput, Fault
+from fedtune.errors import BadInput, Fault, first_line
 from fedtune.models.zoo import PAPER_LEARNING_RATE, card_learning_rate, find_model
-from fedtune.plan.sweepfile import SweepSpec, check_told_apart, name_of
+from fedtune.paths import link_fault
+from fedtune.plan.sweepfile import SweepSpec, check_name, check_told_apart, name_of
 from fedtune.tracking import names
 from fedtune.tracking.called import as_called, called
 from fedtune.trial.folder import TrialFolder, write_atomically
 from fedtune.trial.identity import ENGINE, Trial
+from fedtune.trial.locks import changing
 from fedtune.trial.prepare import data_facts, open_examples, prepare_all
 from fedtune.trial.simulation import as_begun
-from fedtune.yaml_text import load_yaml
+from fedtune.yaml_text import BadYAML, load_yaml
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,14 @@ class Plan:
         A plan that ``grows`` keeps the trials of earlier launches under its name: `fedtune run`
         with K = 8 after K = 32 is one comparison of three trials.
         """
-        path = plan_path(store, self.name)
+        with changing(store):  # else launches of one sweep at once lose each other's trials
+            self._save(store, plan_path(store, self.name))
+
+    def _save(self, store: Path, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        fault = link_fault(store, path, writes=True)
+        if fault:
+            raise BadInput.of("sweep", self.name, fault)
         trials, axes, source = self.by_id(), set(self.axes), self.source
         earlier = earlier_plan(store, self.name)
         if earlier and self.grows:
@@ -178,9 +186,17 @@ def _check_names(configs: Sequence[TrialConfig]) -> None:
         raise BadInput(faults)
 
 
+class OtherEngine(BadInput):
+    """A plan whose trials are of another engine; to this one they would be without rounds."""
+
+
 def known_plans(store: Path) -> list[Path]:
     """The plans that the store keeps, the latest last. Raises BadInput where there is none."""
-    known = sorted((store / "sweeps").glob("*.yaml"), key=lambda path: path.stat().st_mtime)
+    try:
+        found = list((store / "sweeps").glob("*.yaml"))
+        known = sorted(found, key=lambda path: path.lstat().st_mtime)
+    except OSError as error:  # a name of 300 letters, say
+        raise BadInput.of("store", str(store), f"cannot be read ({error.strerror})") from None
     if not known:
         raise BadInput.of("store", str(store), "holds no sweep yet; start one with `fedtune run`")
     return known
@@ -204,18 +220,28 @@ def load_plan(store: Path, name: str | None) -> Plan:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan of a file. Raises BadInput where its trials are of another engine.
-
-    To this engine they would be trials without rounds.
-    """
-    values: dict[str, Any] = load_yaml(path.read_text(encoding="utf-8"))
-    trials = tuple(Trial.from_dict(entry) for entry in values["trials"])
-    plan = Plan(values["name"], tuple(values["axes"]), trials, source=values.get("source", {}))
-    others = [e["trial_id"] for e in values["trials"] if e["trial_id"] not in plan.by_id()]
+    """The plan of a file. Raises OtherEngine, and BadInput where it is no plan of a launch."""
+    fault = link_fault(path.parent.parent, path)
+    if fault:
+        raise BadInput.of("sweep", path.stem, fault)
+    try:
+        values = load_yaml(path.read_text(encoding="utf-8"))
+        plan = _plan_of(values)
+        others = [e["trial_id"] for e in values["trials"] if e["trial_id"] not in plan.by_id()]
+        begun = [TrialFolder(path.parent.parent, str(other)).read_config() for other in others]
+    except OSError as error:
+        raise _no_plan(path, f"it cannot be read: {error.strerror}") from None
+    except KeyError as error:
+        raise _no_plan(path, f"a key is missing: {error}") from None
+    except BadYAML as error:
+        raise _no_plan(path, f"it is not valid YAML: {first_line(error)}") from None
+    except (ValueError, TypeError) as error:  # BadInput and UnicodeDecodeError are ValueErrors
+        raise _no_plan(path, first_line(error)) from None
     if others:
-        begun = (TrialFolder(path.parent.parent, trial_id).read_config() for trial_id in others)
         config = next(filter(None, begun), {})
-        raise BadInput.of(
+        if config.get("engine") == ENGINE:
+            raise _no_plan(path, "settings of a trial were changed after it was planned")
+        raise OtherEngine.of(
             "sweep",
             plan.name,
             f"its trials are of engine {config.get('engine', 'unknown')}, and this version has "
@@ -225,12 +251,30 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
+def _plan_of(values: Any) -> Plan:
+    """Raises KeyError, ValueError and TypeError for what :meth:`Plan.save` has not written."""
+    if not isinstance(values, dict):
+        raise TypeError("it holds no settings")
+    trials, axes, source = values["trials"], values["axes"], values.get("source", {})
+    if not (isinstance(trials, list) and all(isinstance(entry, dict) for entry in trials)):
+        raise TypeError("trials is no list of settings")
+    if not (isinstance(axes, list) and isinstance(source, dict)):
+        raise TypeError("axes is no list, or source has no keys")
+    told = tuple(Trial.from_dict(entry) for entry in trials)
+    return Plan(check_name(values["name"]), tuple(map(str, axes)), told, source=source)
+
+
+def _no_plan(path: Path, why: str) -> BadInput:
+    message = f"{path} is no plan ({why}); move it away, and launch the sweep again to write it"
+    return BadInput.of("sweep", path.stem, message)
+
+
 def earlier_plan(store: Path, name: str) -> Plan | None:
     """What was planned under this name; None without it, or where that is of another engine."""
     path = plan_path(store, name)
     try:
-        return read_plan(path) if path.is_file() else None
-    except BadInput:
+        return read_plan(path) if path.is_file() or path.is_symlink() else None
+    except OtherEngine:
         return None
 
 
@@ -254,8 +298,8 @@ _SEEN_AT_CHANCE = {True: 0.4, False: 0.096}
 
 
 def _other_lengths(plan: Plan, store: Path) -> list[str]:
-    earlier = earlier_plan(store, plan.name) if plan.grows else None
-    if earlier is None:
+    earlier = earlier_plan(store, plan.name)
+    if earlier is None or not plan.grows:
         return []
     now = {trial.baseline_id: trial.config for trial in plan.trials}
     differing: dict[str, set[int]] = {}

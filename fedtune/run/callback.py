@@ -116,7 +116,7 @@ class MlflowCallback(tune.Callback):
         trials = tuple(self._planned.values())
         values = {f: {getattr(t.config, f) for t in trials} for f in FIELDS if f not in UNHASHED}
         axes = tuple(f for f, found in values.items() if len(found) > 1)
-        return Plan(self._sweep, axes, trials)
+        return Plan(self._sweep, axes, trials, grows=True)  # another script may add to it too
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_writer": None}  # Tune pickles its callbacks

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtune.plan.plan import Plan
-from fedtune.trial.folder import DamagedFolder, TrialFolder
+from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
+from fedtune.trial.locks import Hold, launching
 from fedtune.trial.results import Result, baseline_result, read_result
+from fedtune.trial.round_log import DamagedFolder
 from fedtune.trial.simulation import HANDOVER_S
 from fedtune.trial.stopping import choose_target
 
@@ -70,6 +72,7 @@ class Launch:
     def __init__(self, plan: Plan, store: Path, progress: Progress, writer: Writer | None):
         self.plan, self.store, self.progress, self.writer = plan, store, progress, writer
         self.failed: dict[str, str] = {}
+        self._hold: Hold | None = None
         self.todo = [trial for trial in plan.trials if not self._ended(trial)]
         self._last_round: dict[str, Mapping[str, Any]] = {
             trial.trial_id: records[-1]
@@ -101,8 +104,11 @@ class Launch:
         """The trial with its target set, or None while its baseline has not ended.
 
         Where the baseline is not above chance there is no target, not even one of the user's own,
-        which therefore waits too; the trial runs its budget.
+        which therefore waits too; the trial runs its budget. None, too, where the store was removed
+        since the launch began, which :meth:`doomed` then says.
         """
+        if self._store_is_gone:
+            return None
         if trial.config.clients == 1:
             return trial
         baseline = baseline_result(self.store, trial, self.plan.baseline_of(trial))
@@ -116,6 +122,8 @@ class Launch:
 
     def doomed(self, trial: Trial) -> str | None:
         """Why the trial will never be released, now that its baseline has ended; else None."""
+        if self._store_is_gone:
+            return f"the store {self.store} was removed or replaced while the launch ran"
         baseline = self.plan.baseline_of(trial)
         if baseline.trial_id in self.failed:
             return "its baseline failed"
@@ -126,6 +134,10 @@ class Launch:
             return "its baseline diverged"
         budget = trial.stop_rule.budget
         return f"its baseline was not evaluated at round {budget}; choose another budget or store"
+
+    @property
+    def _store_is_gone(self) -> bool:
+        return self._hold is not None and not self._hold.lasts
 
     def started(self, trial: Trial) -> None:
         """A trial begins, or goes on after the rounds that are in the store."""
@@ -180,7 +192,11 @@ class Launch:
         for trial in self.todo:
             if _outcome(self.result(trial)):
                 continue  # it has come to its end, whatever became of its baseline
-            reason = self.doomed(trial) if trial.config.clients > 1 else None
+            gone, reason = self._store_is_gone, None
+            if gone and trial.trial_id in self.failed:
+                continue
+            if gone or trial.config.clients > 1:
+                reason = self.doomed(trial)
             if reason:
                 waiting[trial.trial_id] = reason
             elif trial.trial_id not in self.failed and not self._ended(trial):
@@ -198,14 +214,11 @@ class Launch:
     @contextmanager
     def _held(self) -> Iterator[None]:
         """Hold every trial that will be worked on; TrialInUse where another launch has one."""
-        with ExitStack() as stack:
-            for trial in self.todo:
-                folder = TrialFolder(self.store, trial.trial_id)
-                stack.enter_context(folder.lock("launch.lock"))
+        with launching(self.store, (trial.trial_id for trial in self.todo)) as self._hold:
             for trial in self.todo:  # a worker of a launch that was killed lets go in seconds
-                with TrialFolder(self.store, trial.trial_id).lock(wait_s=HANDOVER_S / 2):
-                    pass
+                TrialFolder(self.store, trial.trial_id).wait_until_free(HANDOVER_S / 2)
             yield
+        self._hold = None
 
 
 def _outcome(result: Result) -> str | None:

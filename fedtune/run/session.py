@@ -22,7 +22,7 @@ from fedtune.cost.resources import this_machine
 from fedtune.errors import BadInput, Fault, check_writable, first_line
 from fedtune.invocation import command_beside, fedtune_command
 from fedtune.machine import Machine, available_cores
-from fedtune.plan.plan import Plan, load_plan, make_plan, warnings_of
+from fedtune.plan.plan import Plan, earlier_plan, load_plan, make_plan, warnings_of
 from fedtune.plan.sweepfile import SweepSpec
 from fedtune.run import closing
 from fedtune.run.launch import Launch, LaunchResult
@@ -32,10 +32,11 @@ from fedtune.terminal import say, say_problem, say_whole
 from fedtune.tracking.names import LAUNCHED, run_name, run_url
 from fedtune.tracking.uri import resolve_uri
 from fedtune.tracking.writer import Writer
-from fedtune.trial.folder import DamagedFolder, TrialFolder
+from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import data_facts
 from fedtune.trial.results import Result
+from fedtune.trial.round_log import DamagedFolder
 
 if TYPE_CHECKING:
     from fedtune.tracking.projection import Projection
@@ -113,9 +114,9 @@ def _whole(plan: Plan, report: LaunchResult, store: Path) -> tuple[Plan, LaunchR
     """What MLflow is told of at the end: of a sweep that grows the trials of earlier launches too,
     as `fedtune sync` tells it.
     """
-    if not plan.grows:
+    whole = earlier_plan(store, plan.name) if plan.grows else None
+    if whole is None:  # or the store was removed meanwhile
         return plan, report
-    whole = load_plan(store, plan.name)
     stored = LaunchResult.of_store(store, whole)
     failed, waiting = ({**stored.failed, **report.failed}, {**stored.waiting, **report.waiting})
     return whole, replace(stored, failed=failed, waiting=waiting)
@@ -174,7 +175,9 @@ def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
 
 
 def _check_threads(launch: Launch) -> None:
-    """Raise BadInput where a trial that lacks rounds has more threads than this machine cores."""
+    """Raise BadInput where a trial that lacks rounds has more threads than this machine cores, and
+    DamagedFolder where its rounds were computed with others than it is said to have.
+    """
     cores = available_cores()
     faults: dict[tuple[int, bool], Fault] = {}
     for trial in launch.todo:
@@ -190,6 +193,8 @@ def _check_threads(launch: Launch) -> None:
             faults.setdefault((threads, begun), Fault("threads", threads, message))
     if faults:
         raise BadInput(faults.values())
+    for trial in launch.todo:
+        TrialFolder(launch.store, trial.trial_id).check_machine()
 
 
 def print_plan(plan: Plan, spec: SweepSpec, store: Path, console: Console) -> None:

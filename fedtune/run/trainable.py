@@ -34,9 +34,14 @@ def trainable(config: Mapping[str, Any]) -> None:
     A trial that diverges reports ``diverged`` and ends. ``device`` and ``threads`` on ``auto`` are
     what Tune gave the trial (``tune.with_resources``): the CPU, unless that has a GPU.
     """
+    trial, store = _resolve(config)
+    store.mkdir(parents=True, exist_ok=True)
+    _report(trial, store)
+
+
+def _report(trial: Trial, store: Path) -> None:
     from ray import tune
 
-    trial, store = _resolve(config)
     folder = TrialFolder(store, trial.trial_id)
     label = {TRIAL_ID: trial.trial_id}
     last: dict[str, Any] = {}
@@ -57,7 +62,7 @@ def launch_trainable(config: Mapping[str, Any]) -> None:
     from ray import tune
 
     try:
-        trainable(config)
+        _report(*_resolve(config))  # in a store that the launch has made
     except Exception as error:
         trial, store = _resolve(config)
         reason = note_failure(TrialFolder(store, trial.trial_id), error)

@@ -7,7 +7,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ from fedtune.cost.trial_cost import need  # noqa: E402
 from fedtune.errors import BadInput, Fault, first_line  # noqa: E402
 from fedtune.machine import Machine  # noqa: E402
 from fedtune.run.launch import Launch  # noqa: E402
+from fedtune.run.own_ray import start_own_ray  # noqa: E402
 from fedtune.run.searcher import BaselineFirstSearcher  # noqa: E402
 from fedtune.run.trainable import DIVERGED, FAILED, TRIAL_ID, launch_trainable  # noqa: E402
 from fedtune.trial.folder import TrialFolder  # noqa: E402
@@ -84,7 +85,7 @@ class LaunchCallback(tune.Callback):
 @contextmanager
 def ray_cluster(address: str | None, here: Machine | None) -> Iterator[Machine | None]:
     """A local Ray of its own on the machine ``here``, or the cluster at ``address``; BadInput where
-    there is none.
+    there is none, Refusal where this machine starts none.
 
     Gives this machine where the launch starts Ray itself. Gives None for a Ray that was there
     before: which GPUs that has, and what else runs on it, is not known.
@@ -93,34 +94,35 @@ def ray_cluster(address: str | None, here: Machine | None) -> Iterator[Machine |
     if ray.is_initialized():  # by the caller, who also shuts it down
         yield None
         return
-    settings: dict[str, Any] = {}
-    if here:
-        settings = {
-            "num_cpus": here.cores,
-            # What was free when the launch was planned.
-            "_memory": int(here.memory),
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-            "resources": {f"cuda:{number}": 1.0 for number in range(len(here.gpus))},
-        }
     on_sigterm = signal.getsignal(signal.SIGTERM)
+    quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    with ExitStack() as stack:
+        if here:
+            clean = start_own_ray(
+                ray.init,
+                num_cpus=here.cores,
+                _memory=int(here.memory),  # what was free when the launch was planned
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                resources={f"cuda:{number}": 1.0 for number in range(len(here.gpus))},
+                **quiet,
+            )
+            stack.callback(clean)
+        else:
+            _join(address, quiet)
+        stack.callback(ray.shutdown)
+        # Ray's own handler prints a stack and soon aborts what is still being closed.
+        if callable(on_sigterm):
+            signal.signal(signal.SIGTERM, on_sigterm)
+        yield here
+
+
+def _join(address: str | None, quiet: Mapping[str, Any]) -> None:
     try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            **settings,
-        )
+        ray.init(address=address or "local", **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         why = f"no Ray could be reached there: {first_line(error)}"
         raise BadInput.of("address", address, why) from None
-    # Ray's own handler prints a stack and soon aborts what is still being closed.
-    if callable(on_sigterm):
-        signal.signal(signal.SIGTERM, on_sigterm)
-    try:
-        yield here
-    finally:
-        ray.shutdown()
 
 
 def requests_of(launch: Launch, machine: Machine | None) -> dict[str, dict[str, float]]:

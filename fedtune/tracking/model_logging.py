@@ -26,7 +26,8 @@ def log_final_model(projection: Projection, store: Path, result: Result) -> None
     folder, run_id = TrialFolder(store, trial_id), projection.run_id(trial_id)
     if run_id is None or not folder.checkpoint.exists() or len(records) != len(folder.records()):
         return
-    digest = records[-1]["params_digest"]
+    folder.check_checkpoint()
+    digest = records[-1].get("params_digest", "")
     known = projection.client.get_run(run_id).data.tags.get("fedtune.logged_model")
     if known == digest:
         return

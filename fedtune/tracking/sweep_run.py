@@ -21,8 +21,8 @@ from fedtune.tracking.by_clients import PREFIX, Points, points_by_clients
 from fedtune.tracking.called import Called
 from fedtune.tracking.times import work_ms
 from fedtune.tracking.views import is_untouched, saved_view, view_key, view_tag
-from fedtune.trial.folder import DamagedFolder
 from fedtune.trial.results import Result
+from fedtune.trial.round_log import DamagedFolder
 
 
 @dataclass(frozen=True)

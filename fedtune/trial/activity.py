@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Self
 
 from fedtune.trial.folder import TrialFolder
+from fedtune.trial.round_log import is_count
 
 #: The file is written at most so often.
 _PAUSE_S = 1.0
@@ -53,15 +54,19 @@ class ActivityFile:
         self._due = now + _PAUSE_S
         unfinished = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         with contextlib.suppress(OSError):  # of a full disk the next commit will tell
+            unfinished.unlink(missing_ok=True)  # one of an earlier process, or a link
             unfinished.write_text(json.dumps(activity))
             unfinished.replace(self._path)
 
     def read(self) -> Activity | None:
         """What the trial was doing a moment ago; None where it said nothing."""
         try:
-            return Activity(*json.loads(self._path.read_text()))
-        except (OSError, ValueError, TypeError):
+            round_num, doing, done, total = json.loads(self._path.read_text())
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
+        if not isinstance(doing, str) or not all(map(is_count, (round_num, done, total))):
+            return None
+        return Activity(round_num, doing, done, total)
 
     def __enter__(self) -> Self:
         return self

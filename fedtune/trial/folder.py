@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,37 +20,26 @@ from typing import IO, Any
 
 import numpy as np
 import yaml
-from filelock import lock_descriptor
 
-from fedtune.errors import Refusal
+from fedtune.paths import link_fault
 from fedtune.provenance import git_commit, hardware, libraries
+from fedtune.trial import locks
+from fedtune.trial.begun import ORIGIN, read_begun
 from fedtune.trial.identity import ENGINE, Trial
+from fedtune.trial.locks import TrialInUse
+from fedtune.trial.round_log import (
+    ANEW,
+    DIGEST,
+    DamagedFolder,
+    check_log,
+    check_machine,
+    is_count,
+    is_number,
+    parse_records,
+)
 from fedtune.trial.stopping import Record
-from fedtune.yaml_text import load_yaml
 
-
-class TrialInUse(Refusal):
-    """Another process holds the trial; the message names it."""
-
-    def __init__(self, trial_id: str, owner: str):
-        self.trial_id, self.owner = trial_id, owner
-        super().__init__(f"trial {trial_id} is in use by {owner}")
-
-    def __reduce__(self) -> tuple[type[TrialInUse], tuple[str, str]]:
-        return type(self), (self.trial_id, self.owner)
-
-
-class DamagedFolder(Refusal):
-    """A trial's folder contradicts itself, so nothing can be continued from it safely."""
-
-
-#: What ``config.yaml`` tells of a trial's beginning, beside its settings and its identity.
-ORIGIN = ("begun_ms", "git_commit", "hardware", "libraries")
-
-#: Held by whoever simulates the trial, and by the launch that planned it.
-LOCKS = ("lock", "launch.lock")
-
-#: The locks that this process holds. To wait for one of them would be to wait for oneself.
+#: The trials that this process simulates. To wait for one of them would be to wait for oneself.
 _held_here: set[Path] = set()
 
 _HELD_HERE = (
@@ -59,19 +47,27 @@ _HELD_HERE = (
     "or let go of it"
 )
 
-_ANEW = "move the trial's folder away to start it anew"
+
+class FolderGone(DamagedFolder):
+    """The trial's folder, or its whole store, was removed while the trial ran."""
 
 
 class TrialFolder:
-    """The folder ``<store>/<trial_id>``, with the promises above. Making one writes nothing."""
+    """The folder ``<store>/<trial_id>``, with the promises above. Making one writes nothing.
+
+    What is in it is read with care: DamagedFolder says where a file is none of this trial's, or a
+    symbolic link out of the store.
+    """
 
     def __init__(self, store: Path, trial_id: str):
-        self.path = Path(store) / trial_id
+        self.store = Path(store)
+        self.path = self.store / trial_id
         self.trial_id = trial_id
         self.rounds_path = self.path / "rounds.jsonl"
         self.checkpoint = self.path / "checkpoint"
         self.samples = self.path / "system.jsonl"
         self.failure = self.path / "error.log"
+        self._lock: IO[str] | None = None
 
     @property
     def exists(self) -> bool:
@@ -83,6 +79,11 @@ class TrialFolder:
         return self.rounds_path.is_file() or any(self.path.glob("checkpoint*"))
 
     # What was asked
+
+    def begin(self, trial: Trial, facts: Mapping[str, Any], partition: Mapping[str, Any]) -> None:
+        """Write what the trial is begun with, before its first round."""
+        self.write_config(trial, {DIGEST: True, **facts})
+        self.write_json("partition.json", partition)
 
     def write_config(
         self, trial: Trial, facts: Mapping[str, Any], *, computes: bool = True
@@ -100,34 +101,49 @@ class TrialFolder:
             "git_commit": git_commit(),
         }
         begun = self.read_config() if self.has_rounds else {}
-        identity |= {key: begun[key] for key in ORIGIN if key in begun}
+        identity |= {key: begun[key] for key in (*ORIGIN, DIGEST) if key in begun}
         if computes:
             now = {"hardware": hardware(str(trial.config.device)), "libraries": libraries()}
             for key, name in now.items():
                 told = begun[key].split("; ") if key in begun else []
                 identity[key] = "; ".join(dict.fromkeys([*told, name]))
         values = trial.to_dict() | identity | dict(facts)
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         write_atomically(self.path / "config.yaml", yaml.safe_dump(values, sort_keys=False))
 
     def read_config(self) -> dict[str, Any]:
         """The values of ``config.yaml``; empty where the trial was never begun."""
-        if not self.exists:
-            return {}
-        values = load_yaml((self.path / "config.yaml").read_text())
-        if not isinstance(values, dict):
-            raise DamagedFolder(f"{self.path}/config.yaml holds no settings")
-        return values
+        path = self.path / "config.yaml"
+        content = self._read(path)
+        return {} if content is None else read_begun(content, path, self.trial_id)
 
     def write_json(self, name: str, value: object) -> None:
         """Write a small JSON file beside the log, atomically."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         write_atomically(self.path / name, json.dumps(value, allow_nan=False) + "\n")
 
-    def read_json(self, name: str) -> Any:
-        """The content of a small JSON file, or None where there is none."""
-        path = self.path / name
-        return json.loads(path.read_text()) if path.is_file() else None
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """The content of a small JSON file (an object), or None where there is none."""
+        content = self._read(self.path / name)
+        if content is None:
+            return None
+        try:
+            value = json.loads(content)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise DamagedFolder(f"{self.path / name} is no JSON object; {ANEW}")
+        return value
+
+    def read_divergence(self) -> tuple[int, int | None] | None:
+        """The round in which the trial diverged, and the client (None: the server's model)."""
+        place = self.read_json("diverged.json")
+        if place is None:
+            return None
+        round_num, client_id = place.get("round"), place.get("client_id")
+        if not is_count(round_num) or not (client_id is None or is_count(client_id)):
+            raise DamagedFolder(f"{self.path}/diverged.json names no round and client; {ANEW}")
+        return round_num, client_id
 
     def predictions_path(self, round_num: int) -> Path:
         """Where the test predictions after a round are kept (the budget's, of every trial)."""
@@ -139,7 +155,9 @@ class TrialFolder:
         Before the round is committed: should that be cut off, the same bytes are written again.
         """
         path = self.predictions_path(round_num)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make()
+        self._check_to_write(path)
+        path.parent.mkdir(exist_ok=True)
         np.save(path, predictions, allow_pickle=False)
         for written in (path, path.parent, self.path):
             _sync(written)
@@ -152,17 +170,26 @@ class TrialFolder:
     def read_peak_memory(self) -> float | None:
         """The most memory that the trial took so far, in MB; None where that was not kept."""
         kept = self.read_json("memory.json")
-        return float(kept["peak_mb"]) if kept else None
+        if kept is None:
+            return None
+        peak = kept.get("peak_mb")
+        if not is_number(peak) or peak <= 0:
+            raise DamagedFolder(
+                f"{self.path}/memory.json has no peak_mb above 0; remove it, nothing depends on it"
+            )
+        return float(peak)
 
     def note_failure(self, text: str) -> Path | None:
         """Keep why the trial failed (a traceback, say) until it is run again.
 
-        Where it is kept; None where that fails too, as on a disk that is full.
+        Where it is kept; None where that fails too, as on a disk that is full, or in a store that
+        was removed.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self._check_to_write(self.path)
+            self.path.mkdir(exist_ok=True)
             write_atomically(self.failure, text)
-        except OSError:
+        except (OSError, DamagedFolder):
             return None
         return self.failure
 
@@ -171,18 +198,21 @@ class TrialFolder:
     def records(self) -> list[dict[str, Any]]:
         """The committed rounds, in order. Reads only; a line that was cut off is left out.
 
-        Raises DamagedFolder where a whole line is no record.
+        Raises DamagedFolder where a whole line is no record, or none of this trial.
         """
-        if not self.rounds_path.is_file():
-            return []
-        lines = self.rounds_path.read_bytes().split(b"\n")[:-1]  # what follows the last \n is torn
-        return self._parse(lines, self.rounds_path)
+        lines = (self._read(self.rounds_path) or b"").split(b"\n")[:-1]  # the rest is torn
+        records = parse_records(lines, self.rounds_path)
+        check_log(records, self.read_config() if records else {}, self.rounds_path)
+        return records
 
     def commit(self, records: Sequence[Record], save_model: Callable[[Path], None]) -> None:
         """Make ``records`` (the rounds since the last commit) and the model after them durable."""
         new, previous = self.path / "checkpoint.new", self.path / "checkpoint.previous"
+        self._make()
+        for path in (new, previous, self.checkpoint, self.rounds_path):
+            self._check_to_write(path)
         shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
+        new.mkdir()
         save_model(new)
         for path in new.iterdir():
             _sync(path)
@@ -201,6 +231,8 @@ class TrialFolder:
         Raises DamagedFolder where log and checkpoint cannot belong together.
         """
         new, previous = self.path / "checkpoint.new", self.path / "checkpoint.previous"
+        for path in (new, previous, self.checkpoint, self.rounds_path):
+            self._check_to_write(path)
         if not self.checkpoint.exists():
             # The cut was between the two renames; state.json is written last, so new is whole.
             source = new if (new / "state.json").is_file() else previous
@@ -210,31 +242,42 @@ class TrialFolder:
         self._drop_torn_line()
         records = self.records()
         if self.checkpoint.exists():
-            logged = len(records)
-            path = self.checkpoint / "state.json"
-            state = self._parse(path.read_bytes().splitlines() if path.is_file() else [], path)
-            if not state:
-                raise DamagedFolder(f"{path} is empty or missing; {_ANEW}")
-            pending = [record for record in state if record["round"] >= logged]
-            if logged + len(pending) != state[-1]["round"] + 1:
-                raise DamagedFolder(
-                    f"{self.path}: the log ends at round {logged - 1}, the checkpoint at "
-                    f"round {state[-1]['round']}; {_ANEW}"
-                )
+            pending = self._pending(records)
+            check_log([*records, *pending], self.read_config(), self.checkpoint / "state.json")
             self._append(pending)
             records += pending
         if [record["round"] for record in records] != list(range(len(records))):
-            raise DamagedFolder(f"{self.rounds_path}: rounds are not 0, 1, 2, … in order; {_ANEW}")
+            raise DamagedFolder(f"{self.rounds_path}: rounds are not 0, 1, 2, … in order; {ANEW}")
         return records
 
-    def _parse(self, lines: Sequence[bytes], path: Path) -> list[dict[str, Any]]:
-        try:
-            records = [json.loads(line) for line in lines]
-            if all(isinstance(record["round"], int) for record in records):
-                return records
-        except (ValueError, TypeError, KeyError):
-            pass
-        raise DamagedFolder(f"{path} holds something that is no record of a round; {_ANEW}")
+    def _pending(self, records: Sequence[Record]) -> list[dict[str, Any]]:
+        """What the checkpoint's state has beyond the log; DamagedFolder where they disagree."""
+        path, logged = self.checkpoint / "state.json", len(records)
+        state = parse_records((self._read(path) or b"").splitlines(), path)
+        if not state:
+            raise DamagedFolder(f"{path} is empty or missing; {ANEW}")
+        pending = [record for record in state if record["round"] >= logged]
+        if logged + len(pending) != state[-1]["round"] + 1:
+            raise DamagedFolder(
+                f"{self.path}: the log ends at round {logged - 1}, the checkpoint at "
+                f"round {state[-1]['round']}; {ANEW}"
+            )
+        for record in state[: len(state) - len(pending)]:
+            if record != records[record["round"]]:
+                raise DamagedFolder(
+                    f"{self.path}: log and checkpoint contradict each other in round "
+                    f"{record['round']}; {ANEW}"
+                )
+        return pending
+
+    def check_machine(self) -> None:
+        """Raise DamagedFolder where the rounds were not computed on what ``config.yaml`` says."""
+        check_machine(self.records(), self.read_config(), self.rounds_path)
+
+    def check_checkpoint(self) -> None:
+        """Raise DamagedFolder where a file of the checkpoint is a link out of the store."""
+        for path in (self.checkpoint, *self.checkpoint.rglob("*")):
+            self._check_to_read(path)
 
     def _append(self, records: Sequence[Record]) -> None:
         if records:
@@ -253,55 +296,88 @@ class TrialFolder:
     # Who is at work
 
     @contextmanager
-    def lock(self, name: str = "lock", wait_s: float = 0.0) -> Iterator[None]:
+    def lock(self, wait_s: float = 0.0) -> Iterator[None]:
         """Hold the trial; TrialInUse where another process still has it after ``wait_s`` seconds,
         or, at once, where this process has it already.
 
         The lock is the operating system's, so it is gone with the process that held it, however
-        that ended. ``name`` tells two kinds of owner apart (LOCKS).
+        that ended. FolderGone where the store is not there.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        path = (self.path / name).resolve()
-        with path.open("a+") as file:
-            _acquire(file, path, self.trial_id, time.monotonic() + wait_s)
-            file.truncate(0)
-            # After one byte, since on Windows the byte that is locked cannot be read.
-            file.write(f" process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
-            _held_here.add(path)
+        self._make()
+        path = self.path / "lock"
+        for written in (path, self.samples):
+            self._check_to_write(written)
+        place = path.resolve()
+        if place in _held_here:
+            raise TrialInUse(self.trial_id, _HELD_HERE)
+        with locks.locked(path, wait_s) as file:
+            if file is None:
+                raise TrialInUse(self.trial_id, locks.owner(path))
+            self._lock = file
+            _held_here.add(place)
             try:
                 yield
             finally:
-                _held_here.discard(path)
+                self._lock = None
+                _held_here.discard(place)
+
+    def wait_until_free(self, wait_s: float) -> None:
+        """Return once no process simulates the trial; TrialInUse after ``wait_s`` seconds."""
+        if (self.path / "lock").is_file():  # else nothing is written here
+            with self.lock(wait_s):
+                pass
 
     @property
     def in_use(self) -> bool:
-        """Is a launch or a simulation at work here? Writes nothing: the store may be another's."""
-        return any(_is_held(self.path / name) for name in LOCKS)
+        """Does a process simulate the trial? Writes nothing: the store may be another's."""
+        return locks.is_held(self.path / "lock")
 
+    # What is touched
 
-def _is_held(path: Path) -> bool:
-    try:
-        # Over NFS only what may be written can be locked.
-        with path.open("r+" if os.access(path, os.W_OK) else "r") as file:
-            return not lock_descriptor(file.fileno(), blocking=False)
-    except FileNotFoundError:
-        return False
+    def _make(self) -> None:
+        """Make the folder, in a store that is there; FolderGone where it was taken away."""
+        if self._lock is not None:
+            if not locks.is_at(self._lock, self.path / "lock"):
+                raise FolderGone(
+                    f"{self.path} was removed or replaced while the trial ran, so no further round "
+                    "can be kept; the same command starts the trial anew"
+                )
+            return
+        self._check_to_write(self.path)
+        try:
+            self.path.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            raise FolderGone(f"{self.store} is not there (any more): no such folder") from None
+        except FileExistsError:
+            raise DamagedFolder(f"{self.path} is no folder; {ANEW}") from None
 
+    def file(self, path: Path) -> Path | None:
+        """``path``, one of the trial's files; None where there is none."""
+        self._check_to_read(path)
+        return path if path.is_file() else None
 
-def _acquire(file: IO[str], path: Path, trial_id: str, deadline: float) -> None:
-    while not lock_descriptor(file.fileno(), blocking=False):
-        if path in _held_here:
-            raise TrialInUse(trial_id, _HELD_HERE)
-        if time.monotonic() >= deadline:
-            file.seek(1)
-            raise TrialInUse(trial_id, file.read() or "another process")
-        time.sleep(0.1)
+    def _read(self, path: Path) -> bytes | None:
+        """The content of one of the trial's files, or None where there is none."""
+        try:
+            return path.read_bytes() if self.file(path) else None
+        except OSError as error:
+            raise DamagedFolder(f"{path} cannot be read ({error.strerror})") from None
+
+    def _check_to_read(self, path: Path) -> None:
+        fault = link_fault(self.store, path)
+        if fault:
+            raise DamagedFolder(fault)
+
+    def _check_to_write(self, path: Path) -> None:
+        fault = link_fault(self.store, path, writes=True)
+        if fault:
+            raise DamagedFolder(fault)
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace the file at ``path``: a reader sees the old text or the new, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)  # one of an earlier process, or a link
     temporary.write_text(text)
     _sync(temporary)
     temporary.replace(path)

@@ -83,7 +83,10 @@ class Trial:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Trial:
+        """The trial of :meth:`to_dict`. Raises KeyError, TypeError or BadInput for other values."""
         # A field that is younger than the values has its default.
         config = TrialConfig(**{field: values[field] for field in FIELDS if field in values})
         rest = {k: values[k] for k in cls.__dataclass_fields__ if k != "config"}
+        if not all(isinstance(value, str) for value in rest.values()):
+            raise TypeError(f"allowed are words for {', '.join(rest)}")
         return cls(config=config, **rest)

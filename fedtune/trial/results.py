@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedtune.trial.folder import ORIGIN, TrialFolder
+from fedtune.trial.begun import ORIGIN
+from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.stopping import (
     Baseline,
@@ -76,7 +77,7 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
             diverged=diverged is not None,
         )
     ended = ended or diverged is not None
-    predictions = folder.predictions_path(trial.stop_rule.budget)
+    predictions = folder.file(folder.predictions_path(trial.stop_rule.budget))
     return Result(
         trial,
         records,
@@ -86,17 +87,17 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
         ended,
         origin={key: config[key] for key in ORIGIN if key in config},
         peak_memory_mb=folder.read_peak_memory(),
-        predictions=predictions if predictions.is_file() else None,
-        samples=folder.samples if folder.samples.is_file() else None,
+        predictions=predictions,
+        samples=folder.file(folder.samples),
     )
 
 
 def divergence(folder: TrialFolder, trial: Trial) -> str | None:
     """Where the trial diverged (``round 3, client 5``), unless that is beyond its last round."""
-    place: dict[str, int | None] = folder.read_json("diverged.json") or {}
-    round_num, client_id = place.get("round"), place.get("client_id")
-    if round_num is None or round_num > trial.stop_rule.last:
+    place = folder.read_divergence()
+    if place is None or place[0] > trial.stop_rule.last:
         return None
+    round_num, client_id = place
     return f"round {round_num}, " + (
         "the server's model" if client_id is None else f"client {client_id}"
     )

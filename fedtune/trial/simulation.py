@@ -17,12 +17,13 @@ from fedtune.paths import expanded
 from fedtune.trial.activity import Activity, ActivityFile, Watch, unwatched
 from fedtune.trial.bar import RoundBar
 from fedtune.trial.federation import Federation
-from fedtune.trial.folder import DamagedFolder, TrialFolder
+from fedtune.trial.folder import FolderGone, TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.isolation import in_plain_torch
 from fedtune.trial.memory import PeakMemory
 from fedtune.trial.prepare import prepare
 from fedtune.trial.results import divergence, read_result
+from fedtune.trial.round_log import DamagedFolder, LogDigest, begun_with
 from fedtune.trial.stopping import Target
 from fedtune.trial.system import sampled
 
@@ -69,7 +70,10 @@ def simulate(
         store = expanded(store)
         check_writable("store", store)
     trial = prepare(config, progress=progress)
-    folder = TrialFolder(store, trial.trial_id) if store is not None else None
+    folder = None
+    if store is not None:
+        store.mkdir(parents=True, exist_ok=True)
+        folder = TrialFolder(store, trial.trial_id)
     target = Target(trial.own_target)
     if not progress:
         yield from run_trial(trial, folder, lambda: target)
@@ -94,13 +98,17 @@ def run_trial(
     """
     if folder is None:
         watch(Activity(0, "loads model"))
-        yield from _new_rounds(Federation(trial, watch), [], None, target)
+        federation = Federation(trial, watch)
+        digest = LogDigest(begun_with(trial, federation.facts))
+        yield from _new_rounds(federation, [], digest, None, target)
         return
-    with folder.lock(wait_s=HANDOVER_S), ActivityFile(folder) as note:
+    with folder.lock(HANDOVER_S), ActivityFile(folder) as note:
         folder.failure.unlink(missing_ok=True)
         trial = as_begun(trial, folder)
         records = folder.recover()
         has_ended = trial.stop_rule.ended(records, target()) or divergence(folder, trial)
+        if not has_ended:
+            folder.check_machine()
         if records:  # how long it runs may have changed, and what it runs on
             folder.write_config(trial, _facts(folder), computes=not has_ended)
         yield from records[: trial.stop_rule.last + 1]  # a longer log is read up to the cap
@@ -120,18 +128,21 @@ def run_trial(
         tell(Activity(len(records), "loads model"))
         federation = Federation(trial, tell)
         if records:
+            folder.check_checkpoint()
             try:
-                federation.load(folder.checkpoint, records[-1]["params_digest"])
+                federation.load(folder.checkpoint, records[-1].get("params_digest", ""))
             except ValueError as error:
                 raise DamagedFolder(f"{error}; move {folder.path} away to start anew") from error
         else:
-            folder.write_config(trial, federation.facts)
-            folder.write_json("partition.json", federation.partition)
+            folder.begin(trial, federation.facts, federation.partition)
+        digest = LogDigest(folder.read_config())
+        for record in records:
+            digest.add(record)
         noted = folder.read_peak_memory() or 0.0
         config = trial.config
         samples = sampled(folder.samples, config.device) if config.system_metrics else nullcontext()
         with samples:
-            for record in _new_rounds(federation, records, folder, target):
+            for record in _new_rounds(federation, records, digest, folder, target):
                 peak = memory.megabytes()
                 if (
                     peak is not None and peak > 1.01 * noted
@@ -143,6 +154,7 @@ def run_trial(
 def _new_rounds(
     federation: Federation,
     records: list[dict[str, Any]],
+    digest: LogDigest,
     folder: TrialFolder | None,
     target: Callable[[], Target],
 ) -> Iterator[dict[str, Any]]:
@@ -172,6 +184,7 @@ def _new_rounds(
             raise
         if folder is not None and round_num == rule.budget:
             folder.write_predictions(round_num, federation.test_predictions)
+        record = digest.sealed(record)
         records.append(record)
         pending.append(record)
         begun_at = time.monotonic()
@@ -212,6 +225,8 @@ def _facts(folder: TrialFolder) -> dict[str, Any]:
 
 def note_failure(folder: TrialFolder, error: Exception) -> str:
     """Keep the traceback in the trial's folder and return a line that says what and where."""
+    if isinstance(error, FolderGone):  # there is no place to keep more
+        return first_line(error)
     path = folder.note_failure("".join(traceback.format_exception(error)))
     where = f" (see {path})" if path else ""
     return f"{type(error).__name__}: {first_line(error)}{where}"

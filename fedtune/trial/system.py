@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from fedtune.trial.round_log import is_count, is_number
+
 #: Seconds between two samples.
 INTERVAL_S = 5.0
 
@@ -41,14 +43,22 @@ def sampled(path: Path, device: str) -> Iterator[None]:
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
-    """The samples of a file, in order; a line that was cut off is left out."""
+    """The samples of a file, in order; a line that was cut off, or is none, is left out."""
     samples = []
     for line in path.read_bytes().split(b"\n"):
         try:
-            samples.append(json.loads(line))
-        except ValueError:
+            sample = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if _is_sample(sample):
+            samples.append(sample)
     return samples
+
+
+def _is_sample(value: object) -> bool:
+    if not isinstance(value, dict) or not is_count(value.get("unix_ms")):
+        return False
+    return SAMPLE_MARKER in value and all(map(is_number, value.values()))
 
 
 def _sample(path: Path, device: str, stop: threading.Event) -> None:
@@ -60,8 +70,11 @@ def _sample(path: Path, device: str, stop: threading.Event) -> None:
         share = (time.process_time() - cpu) / max(time.monotonic() - wall, 1e-9)
         sample = {"unix_ms": round(1000 * time.time()), SAMPLE_MARKER: round(100 * share, 1)}
         sample |= _memory() | _gpu(device)
-        with path.open("a") as file:
-            file.write(json.dumps(sample) + "\n")
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(sample) + "\n")
+        except OSError:  # a full disk, a folder that was removed: the next commit tells
+            return
 
 
 def _end_line(path: Path) -> None:

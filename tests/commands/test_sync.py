@@ -23,6 +23,7 @@ from fedtune.tracking import names
 from fedtune.tracking.projection import Projection
 from fedtune.trial import identity
 from fedtune.trial.folder import TrialFolder
+from fedtune.trial.locks import launching
 
 Write = Callable[..., None]
 
@@ -65,7 +66,7 @@ def test_what_a_launch_is_at_work_on_is_left_to_it_and_the_sweeps_end_too(
     write_log(baseline, ENDED[0])
     write_log(eight, [0.5, 0.6])
     plan.save(tmp_path)
-    with TrialFolder(tmp_path, eight.trial_id).lock("launch.lock"):
+    with launching(tmp_path, [eight.trial_id]):
         done = sync(tmp_path)
 
         assert "study: 3 rounds added, 1 trials left to whoever is at work on them" in done.out

@@ -20,7 +20,7 @@ from fedtune.run import closing, in_process
 from fedtune.run.launch import Launch, LaunchResult
 from fedtune.run.progress import Silent
 from fedtune.run.sentences import sentences
-from fedtune.trial.folder import TrialFolder, TrialInUse
+from fedtune.trial.folder import TrialInUse
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import data_facts
 
@@ -288,16 +288,16 @@ def test_a_failed_sibling_fails_the_launch_and_nothing_else(
 def test_a_second_launch_on_a_trial_in_use_names_process_and_host_and_leaves_no_plan(
     plan: Plan, tmp_path: Path
 ) -> None:
-    folder = TrialFolder(tmp_path, plan.trials[1].trial_id)
+    trial_id = plan.trials[1].trial_id
     hold = (
         "import sys, pathlib\n"
-        "from fedtune.trial.folder import TrialFolder\n"
-        "with TrialFolder(pathlib.Path(sys.argv[1]), sys.argv[2]).lock('launch.lock'):\n"
+        "from fedtune.trial.locks import launching\n"
+        "with launching(pathlib.Path(sys.argv[1]), sys.argv[2:]):\n"
         "    print('held', flush=True)\n"
         "    sys.stdin.read()\n"
     )
     owner = subprocess.Popen(
-        [sys.executable, "-c", hold, str(tmp_path), folder.trial_id],
+        [sys.executable, "-c", hold, str(tmp_path), "0123456789ab", trial_id],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -305,7 +305,7 @@ def test_a_second_launch_on_a_trial_in_use_names_process_and_host_and_leaves_no_
         assert owner.stdout is not None
         owner.stdout.readline()
 
-        with pytest.raises(TrialInUse, match=rf"{folder.trial_id} .* process {owner.pid} on \S+"):
+        with pytest.raises(TrialInUse, match=rf"{trial_id} .* process {owner.pid} on \S+"):
             launched(plan, tmp_path)
     finally:
         owner.communicate()
