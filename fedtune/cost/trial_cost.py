@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,9 @@ from fedtune.data.splits import Examples
 from fedtune.data.token_arrays import Split
 from fedtune.federated.evaluation import EVALUATION_TOKENS
 from fedtune.machine import device_exists
-from fedtune.models.classifier import describe
+from fedtune.models.configuration import describe, read_config
 from fedtune.models.packed import can_pack
+from fedtune.models.weights import num_parameters
 from fedtune.provenance import hardware
 from fedtune.trial.federation import BYTES_PER_PARAMETER, Federation
 from fedtune.trial.folder import TrialFolder
@@ -208,18 +208,6 @@ def need(trial: Trial) -> Need:
     return Need(_PROCESS_BYTES + held, 0.0)
 
 
-def num_parameters(model_dir: str) -> int:
-    """Parameters in a model's files: with a head that will be replaced, without the new one."""
-    from safetensors import safe_open
-
-    total = 0
-    for path in Path(model_dir).glob("*.safetensors"):
-        with safe_open(path, "numpy") as file:
-            names = file.keys()
-            total += sum(math.prod(file.get_slice(name).get_shape()) for name in names)
-    return total
-
-
 @dataclass(frozen=True)
 class _Texts:
     """A split as the model sees it: its tokens in all, and how many a text has."""
@@ -261,7 +249,7 @@ def _largest_batch(trial: Trial, on_gpu: bool) -> float:
 
 
 def _is_packed(model_dir: str) -> bool:
-    config = json.loads((Path(model_dir) / "config.json").read_text())
+    config = read_config(Path(model_dir))
     return can_pack(SimpleNamespace(config=SimpleNamespace(**config)))
 
 

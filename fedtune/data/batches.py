@@ -6,6 +6,7 @@ are 30 MB), and a batch is gathered from it there: no DataLoader, no worker proc
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 
@@ -33,24 +34,51 @@ class Batch:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def padded(self) -> tuple[Tensor, Tensor]:
-        """Token ids padded to the longest text, and attention mask: both (B, T) int64."""
-        real, take = self._places()
-        token_ids = torch.where(real, self.token_ids[take].long(), self.pad_token_id)
+    def padded(
+        self, pad_token_id: int | None = None, *, left: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Token ids padded to the longest text, and attention mask: both (B, T) int64.
+
+        Padding comes after a text's tokens, or before them (``left``); it has ``self.pad_token_id``
+        unless another is given.
+        """
+        real, take = self._places(left)
+        filling = self.pad_token_id if pad_token_id is None else pad_token_id
+        token_ids = torch.where(real, self.token_ids[take].long(), filling)
         return token_ids, real.long()
 
-    def padded_types(self) -> Tensor | None:
+    def padded_types(self, *, left: bool = False) -> Tensor | None:
         """``token_types`` as :meth:`padded` has the tokens, 0 on padding: (B, T) int64."""
         if self.token_types is None:
             return None
-        real, take = self._places()
+        real, take = self._places(left)
         return torch.where(real, self.token_types[take].long(), 0)
 
-    def _places(self) -> tuple[Tensor, Tensor]:
+    def by_length(self) -> Iterator[Batch]:
+        """The texts of each length as a batch of their own, in order: none of them has padding."""
+        first, start = 0, 0
+        for length, count in zip(
+            *torch.unique_consecutive(self.packing.lengths, return_counts=True), strict=True
+        ):
+            size, texts = int(length * count), int(count)
+            tokens = slice(start, start + size)
+            types = None if self.token_types is None else self.token_types[tokens]
+            yield Batch(
+                self.token_ids[tokens],
+                Packing(self.packing.lengths[first : first + texts], self.packing.device),
+                self.labels[first : first + texts],
+                self.pad_token_id,
+                types,
+            )
+            first, start = first + texts, start + size
+
+    def _places(self, left: bool) -> tuple[Tensor, Tensor]:
         """Where there is a token, and which: both (B, T)."""
         lengths, device = self.packing.lengths, self.token_ids.device
-        column = torch.arange(int(lengths.max()))
-        real = column < lengths[:, None]
+        column = torch.arange(int(lengths.max())).expand(len(lengths), -1)
+        if left:
+            column = column - (lengths.max() - lengths)[:, None]
+        real = (column >= 0) & (column < lengths[:, None])
         # Fetched, not put in place: to fill by a mask a GPU would have to count it first.
         take = torch.where(real, (torch.cumsum(lengths, 0) - lengths)[:, None] + column, 0)
         return send(real, device), send(take, device)
@@ -60,7 +88,7 @@ class DeviceSplit:
     """A split whose tokens are on ``device``.
 
     With ``pad_to`` every text is as long as that: padding counts as text and is attended to, as
-    the paper's code does. Without, there is none.
+    the paper's code does. Without, there is none. With ``pad_left`` it comes before the text.
     """
 
     def __init__(
@@ -70,9 +98,11 @@ class DeviceSplit:
         num_classes: int,
         pad_token_id: int,
         pad_to: int | None,
+        pad_left: bool = False,
         device: torch.device,
     ):
         self.num_classes, self.pad_token_id, self.pad_to = num_classes, pad_token_id, pad_to
+        self.pad_left = pad_left
         self.token_ids = torch.tensor(split.token_ids, dtype=torch.int32, device=device)
         self.token_types = (
             None
@@ -108,8 +138,10 @@ class DeviceSplit:
         token_types = None
         if self.pad_to:
             own = send(lengths.repeat_interleave(packing.lengths), device)
-            real = packing.positions < own
-            take = torch.where(real, take, 0)
+            before = self.pad_to - own if self.pad_left else 0
+            place = packing.positions - before
+            real = (place >= 0) & (place < own)
+            take = torch.where(real, take - before, 0)
             token_ids = torch.where(real, self.token_ids[take], self.pad_token_id)
             if self.token_types is not None:
                 token_types = torch.where(real, self.token_types[take].int(), 0)

@@ -20,6 +20,7 @@ from fedtune.data.lookup import TOKENS_FILE, resolve
 from fedtune.data.token_arrays import FILES, FORMAT, FORMAT_WITH_PARTS, open_tokens
 from fedtune.data.tokenizer import (
     BATCH,
+    Encoded,
     encode,
     gives_types,
     load_tokenizer,
@@ -74,7 +75,7 @@ def tokenize(
     if _is_whole(entry):
         return entry
     with _unfinished(entry, "FEDTUNE_CACHE") as folder:
-        _make(folder, texts, tokenizer_dir, identity, max_length, about, progress)
+        _make(folder, dataset, texts, tokenizer_dir, identity, max_length, about, progress)
     return entry
 
 
@@ -182,6 +183,7 @@ def _is_whole(entry: Path) -> bool:
 
 def _make(
     folder: Path,
+    dataset: str,
     texts: Texts,
     tokenizer_dir: Path,
     identity: str,
@@ -199,6 +201,7 @@ def _make(
     with new_bar("tokenises", sum(map(len, splits.values())), progress) as bar:
         for name, split in splits.items():
             encoded = encode(tokenizer, split.texts, split.seconds, max_length, bar)
+            _check_tokens(dataset, name, encoded)
             for part, array in (*vars(encoded).items(), ("labels", split.labels)):
                 if array is not None:
                     np.save(folder / f"{name}.{part}.npy", array)
@@ -216,6 +219,19 @@ def _make(
         **unusual,
     }
     _write_about(folder, about)
+
+
+def _check_tokens(dataset: str, split: str, encoded: Encoded) -> None:
+    """Raise BadInput where a text became no token at all."""
+    without = np.flatnonzero(np.diff(encoded.offsets) == 0)
+    if len(without):
+        raise BadInput.of(
+            "dataset",
+            dataset,
+            f"{len(without)} of {len(encoded.offsets) - 1} texts of the {split} split become no "
+            f"token with this model's tokenizer, as an empty text does where it adds no special "
+            f"tokens (first in row {without[0]}, counted from 0); take them out of the files",
+        )
 
 
 def _write_about(folder: Path, about: Mapping[str, Any]) -> None:

@@ -20,11 +20,18 @@ BATCH = 1_000  # texts at once: enough to keep all cores busy, little enough to 
 
 _WHOLE = "tokenizer.json"
 # Older formats, read where there is no tokenizer.json.
-_VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
+_VOCABULARIES = (
+    *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model"),
+    *("spm.model", "sentencepiece.model", "sentencepiece.bpe.model", "bpe.codes"),
+    *("entity_vocab.json", "word_shape.json", "word_pronunciation.json"),
+)
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 #: Every file that a tokenizer may consist of: what is downloaded, copied and hashed.
 TOKENIZER_FILES = (_WHOLE, *_VOCABULARIES, *_SETTINGS)
+
+# Tokenizers of characters or bytes, which have no file with a vocabulary.
+_WITHOUT_VOCABULARY = ("ByT5Tokenizer", "CanineTokenizer")
 
 # Parts of these files that have no bearing on the ids of truncated texts.
 _WITHOUT_EFFECT = frozenset(
@@ -53,8 +60,12 @@ _WITHOUT_EFFECT = frozenset(
 
 
 def has_tokenizer(directory: Path) -> bool:
-    """Is there a file that could hold a vocabulary?"""
-    return any((directory / name).is_file() for name in (_WHOLE, *_VOCABULARIES))
+    """Is there a file that could hold a vocabulary, or a tokenizer that needs none?"""
+    if any((directory / name).is_file() for name in (_WHOLE, *_VOCABULARIES)):
+        return True
+    settings = directory / "tokenizer_config.json"
+    text = settings.read_text(encoding="utf-8", errors="replace") if settings.is_file() else ""
+    return any(f'"{kind}"' in text for kind in _WITHOUT_VOCABULARY)
 
 
 def tokenizer_hash(directory: Path) -> str:
@@ -84,7 +95,7 @@ def _canonical(path: Path) -> bytes:
     """A JSON file without layout, and without what has no effect on token ids."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput.of("model", str(path.parent), f"{path.name} is damaged: {error}") from error
     if isinstance(content, dict):
         content = {key: value for key, value in content.items() if key not in _WITHOUT_EFFECT}
@@ -105,15 +116,25 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(
             str(directory), local_files_only=True, trust_remote_code=False, use_fast=True
         )
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except Exception as error:  # files by strangers: whatever they make transformers raise
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise BadInput.of(
             "model", str(directory), f"its tokenizer cannot be loaded: {reason}"
         ) from error
     if tokenizer.pad_token_id is None:
-        raise BadInput.of("model", str(directory), "its tokenizer has no padding token")
+        raise BadInput.of(
+            "model",
+            str(directory),
+            "its tokenizer has no padding token; give it one (`tokenizer.pad_token = "
+            "tokenizer.eos_token`) and save it once more with tokenizer.save_pretrained(directory)",
+        )
     loaded: PreTrainedTokenizerBase = tokenizer
     return loaded
+
+
+def pads_left(directory: Path) -> bool:
+    """Whether the tokenizer of a model's directory puts padding before a text."""
+    return bool(load_tokenizer(directory).padding_side == "left")
 
 
 def gives_types(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -141,7 +162,8 @@ def encode(
 ) -> Encoded:
     """Return the token ids of all texts, or of all pairs of ``texts`` and ``seconds``.
 
-    An example has at most ``max_length`` ids, special tokens included; an empty one has only those.
+    An example has at most ``max_length`` ids, special tokens included; an empty one has only those,
+    or none where the tokenizer adds none.
     Of a pair that is too long the longer text is cut, token by token. The tokenizer itself uses all
     cores for a batch (``TOKENIZERS_PARALLELISM=false`` forbids it), which is why no processes are
     started here.

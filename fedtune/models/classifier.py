@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fedtune.errors import BadInput, first_line
+from fedtune.errors import BadInput
 from fedtune.garbage import uncollected
+from fedtune.models.configuration import (
+    architecture_fault,
+    head_settings,
+    kind_of,
+    read_config,
+    without_head,
+)
+from fedtune.models.weights import num_parameters, shapes
+from fedtune.paths import cache_root
 from fedtune.randomness import seeded
 
+#: Classes whose weights were trained without labels; any other class has a head for its own task.
+_PRETRAINING = re.compile("Model$|MaskedLM|CausalLM|LMHead|PreTraining|ConditionalGeneration")
+#: Layers outside the base model that pretraining trains: ModernBERT's, which its classifier uses.
+_PRETRAINED_HEAD = "head."
+#: A configuration may describe so many more parameters than twice those of the file.
+_SLACK = 100_000_000
 
-def load_classifier(directory: Path, *, label_names: Sequence[str], seed: int) -> Any:
-    """A ``PreTrainedModel`` with an output per label: pretrained encoder, head drawn from ``seed``.
+
+def load_classifier(
+    directory: Path, *, label_names: Sequence[str], seed: int, pad_token_id: int | None = None
+) -> Any:
+    """A ``PreTrainedModel`` with an output per label, pretrained where its file is.
+
+    What the file lacks, and the head of a former task, is drawn from ``seed``; the configuration
+    says of the head what is true of the new one. ``pad_token_id`` is the tokenizer's, for a
+    configuration that names none.
 
     Always fp32, whatever the file holds: a checkpoint in half precision would load as such, and
     steps of 2e-5 would vanish in it. Raises BadInput where the architecture has no sequence
@@ -25,32 +51,25 @@ def load_classifier(directory: Path, *, label_names: Sequence[str], seed: int) -
     the encoder (a pooler aside), or where the model keeps running statistics (those are no
     parameters, so averaging would leave them behind).
     """
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
+    config = _config(directory, label_names, pad_token_id)
+    drawn_anew(directory, len(label_names))  # refuses what would not fit into memory
     try:
         with uncollected(), seeded(seed, "new parameters"), quiet_transformers():
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 directory,
-                config=AutoConfig.from_pretrained(
-                    directory,
-                    id2label=dict(enumerate(label_names)),
-                    label2id={name: index for index, name in enumerate(label_names)},
-                ),
+                config=config,
                 dtype=torch.float32,
-                attn_implementation="sdpa",
+                attn_implementation=_attention(directory),
                 ignore_mismatched_sizes=True,  # a fine-tuned checkpoint's own head is replaced
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
             )
-    except ValueError as error:
-        why = f"is no sequence classifier: {first_line(error)[:200]}"
-        raise BadInput.of("model", str(directory), why) from None
-    except (OSError, RuntimeError, SafetensorError) as error:
-        why = f"cannot be loaded: {first_line(error)[:200]}"
-        raise BadInput.of("model", str(directory), why) from None
+    except Exception as error:  # files by strangers: whatever they make transformers raise
+        raise _unusable(directory, "cannot be loaded", error) from None
     for name, parameter in model.named_parameters():
         if not bool(parameter.isfinite().all()):
             raise BadInput.of("model", str(directory), f"{name} has values that are not finite")
@@ -71,8 +90,119 @@ def load_classifier(directory: Path, *, label_names: Sequence[str], seed: int) -
                 str(directory),
                 f"{name} keeps running statistics, which FedAvg cannot average",
             )
+    model.drawn_anew = _new(_outside(model), new, had_other_task=_had_other_task(directory))
     draw_head(model, seed)
     return model
+
+
+def drawn_anew(directory: Path, num_classes: int = 2) -> tuple[str, ...]:
+    """The layers that :func:`load_classifier` draws anew, by the headers of the weights alone.
+
+    Raises BadInput where the configuration describes a model far larger than its weights, which
+    would fill the memory before its shapes are compared with theirs.
+    """
+    known = [version("transformers"), read_config(directory), [*shapes(directory).items()]]
+    key = hashlib.sha256(json.dumps([*known, num_classes], sort_keys=True).encode()).hexdigest()
+    entry = cache_root() / "models" / f"{key}.json"  # to build a model takes seconds of imports
+    with suppress(OSError, ValueError, TypeError):
+        return tuple(json.loads(entry.read_text()))
+    layers = _drawn_anew(directory, num_classes)
+    with suppress(OSError):  # a cache that cannot be written is none
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = entry.with_name(f".{entry.name}.{os.getpid()}")
+        unfinished.write_text(json.dumps(layers))
+        unfinished.replace(entry)
+    return layers
+
+
+def _drawn_anew(directory: Path, num_classes: int) -> tuple[str, ...]:
+    from transformers import AutoModelForSequenceClassification
+
+    config = _config(directory, [str(label) for label in range(num_classes)], None)
+    try:
+        # shapes without numbers
+        with torch.device("meta"), seeded("shapes"), quiet_transformers():
+            model = AutoModelForSequenceClassification.from_config(
+                config, dtype=torch.float32, attn_implementation=_attention(directory)
+            )
+    except Exception as error:
+        raise _unusable(directory, "config.json describes no model", error) from None
+    described = sum(parameter.numel() for parameter in model.parameters())
+    if described > 2 * num_parameters(directory) + _SLACK:
+        raise BadInput.of(
+            "model",
+            str(directory),
+            f"its weights and its config.json do not belong together: {num_parameters(directory):,}"
+            f" parameters are there, and {described:,} described",
+        )
+    prefix, found = f"{model.base_model_prefix}.", shapes(directory)
+    outside = _outside(model)
+    poolers = [n for n, _ in model.named_parameters() if n.startswith(prefix) and ".pooler." in n]
+    missing = {n for n in outside if found.get(n) != tuple(model.get_parameter(n).shape)}
+    drawn = _new(outside, missing, had_other_task=_had_other_task(directory))
+    absent = [n for n in poolers if not {n, n.removeprefix(prefix)} & found.keys()]
+    return tuple(dict.fromkeys(name.rpartition(".")[0] for name in (*absent, *drawn)))
+
+
+def _config(directory: Path, label_names: Sequence[str], pad_token_id: int | None) -> Any:
+    """The configuration of a classifier of these labels; nothing of a former head is left in it."""
+    from transformers import CONFIG_MAPPING
+
+    fault = architecture_fault(directory)
+    if fault:
+        raise BadInput.of("model", str(directory), f"is no sequence classifier: {fault}")
+    values = without_head(read_config(directory))
+    try:
+        with quiet_transformers():
+            config = CONFIG_MAPPING[kind_of(values)].from_dict(values, **head_settings(label_names))
+    except Exception as error:
+        raise _unusable(directory, "config.json cannot be used", error) from None
+    if "bird" in config.model_type:
+        # The other one is drawn at random, and which one a text gets depends on those before it.
+        config.attention_type = "original_full"
+    text = config.get_text_config()
+    own, size = text.pad_token_id, getattr(text, "vocab_size", None)
+    if not (isinstance(own, int) and 0 <= own < (size or own + 1)):
+        config.pad_token_id = text.pad_token_id = pad_token_id
+    return config
+
+
+def _attention(directory: Path) -> str | None:
+    """PyTorch's own attention where the architecture has it; None, transformers' choice, else."""
+    import transformers
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN,
+    )
+
+    kind = kind_of(read_config(directory))
+    return "sdpa" if getattr(transformers, KNOWN[str(kind)])._supports_sdpa else None
+
+
+def _had_other_task(directory: Path) -> bool:
+    architectures = read_config(directory).get("architectures")
+    names = architectures if isinstance(architectures, list) and architectures else [""]
+    return not all(_PRETRAINING.search(str(name)) for name in names)
+
+
+def _unusable(directory: Path, what: str, error: Exception) -> BadInput:
+    said = " ".join(str(error).split())[:200] or type(error).__name__
+    return BadInput.of("model", str(directory), f"{what}: {said}")
+
+
+def _outside(model: Any) -> list[str]:
+    prefix = f"{model.base_model_prefix}."
+    return [name for name, _ in model.named_parameters() if not name.startswith(prefix)]
+
+
+def _new(outside: Iterable[str], lacking: set[str], *, had_other_task: bool) -> tuple[str, ...]:
+    """Of the parameters ``outside`` the base model those to be drawn: what the file lacks, and all
+    of another task's head but what was pretrained.
+    """
+    return tuple(
+        name
+        for name in outside
+        if name in lacking or (had_other_task and not name.startswith(_PRETRAINED_HEAD))
+    )
 
 
 @contextmanager
@@ -92,9 +222,8 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def head_names(model: Any) -> list[str]:
-    """Names of the parameters that are new in fine-tuning: all outside the base model."""
-    prefix = f"{model.base_model_prefix}."
-    return [name for name, _ in model.named_parameters() if not name.startswith(prefix)]
+    """Names of the parameters that are new in fine-tuning: what :func:`load_classifier` drew."""
+    return list(model.drawn_anew)
 
 
 def draw_head(model: Any, *key: int | str) -> None:
@@ -116,51 +245,10 @@ def draw_head(model: Any, *key: int | str) -> None:
 def _initialize(model: Any, module: nn.Module, module_name: str, drawn: dict[str, Tensor]) -> None:
     """Fill the tensors of ``drawn`` that belong to ``module`` as a new model of this kind would."""
     kept = dict(module.named_parameters(recurse=False))
-    for name in kept:  # fresh tensors: loaded ones carry a mark that forbids initialising them
-        setattr(module, name, nn.Parameter(drawn[f"{module_name}.{name}".removeprefix(".")]))
+    for name, parameter in kept.items():
+        # fresh tensors: loaded ones carry a mark that forbids initialising them
+        fresh = drawn.get(f"{module_name}.{name}".removeprefix("."))
+        setattr(module, name, nn.Parameter(torch.empty_like(parameter) if fresh is None else fresh))
     model._init_weights(module)
     for name, parameter in kept.items():
         setattr(module, name, parameter)
-
-
-def architecture_fault(directory: Path) -> str | None:
-    """Why the directory's architecture cannot be fine-tuned as a classifier; None where it can."""
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN,
-    )
-
-    kind = json.loads((directory / "config.json").read_text()).get("model_type")
-    if kind in KNOWN:
-        return None
-    return (
-        f"its config.json has model_type {kind!r}, for which transformers has no sequence "
-        "classifier; allowed is an architecture such as bert, albert, distilbert or roberta"
-    )
-
-
-#: Architectures whose first position has the number after that of padding.
-_POSITIONS_AFTER_PADDING = frozenset(
-    (
-        *("camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "mpnet"),
-        *("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
-    )
-)
-
-
-def describe(directory: Path) -> dict[str, int]:
-    """Layers, positions for text, vocabulary, width, heads of the configuration; 0 for unknown."""
-    config = json.loads((directory / "config.json").read_text())
-    spellings = {
-        "layers": ("num_hidden_layers", "n_layers", "num_layers", "n_layer"),
-        "max_positions": ("max_position_embeddings", "n_positions"),
-        "vocab_size": ("vocab_size",),
-        "hidden_size": ("hidden_size", "dim", "d_model"),
-        "heads": ("num_attention_heads", "n_heads", "n_head"),
-    }
-    found = {
-        name: int(next((config[key] for key in keys if key in config), 0))
-        for name, keys in spellings.items()
-    }
-    if found["max_positions"] and config.get("model_type") in _POSITIONS_AFTER_PADDING:
-        found["max_positions"] -= int(config.get("pad_token_id", 1)) + 1
-    return found

@@ -1,7 +1,7 @@
 """How a batch passes through a classifier: the one place where the two meet.
 
 BERT, ALBERT and DistilBERT are computed on real tokens only; any other architecture by
-transformers' own code, on texts padded to the longest of the batch.
+transformers' own code, on texts padded to the longest of the batch, or texts of a length at a time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import relu
 
 from fedtune.data.batches import Batch
+from fedtune.models.configuration import padding_of
 from fedtune.models.dropout import as_in_pytorch
 from fedtune.models.packed import PackedEncoder, can_pack, pool
 
@@ -69,15 +70,28 @@ class PackedForward:
 
 
 class PaddedForward:
-    """By transformers' own code, padded to the longest text of the batch."""
+    """By transformers' own code, such that a text's scores do not depend on those beside it.
+
+    Padded to the longest text of the batch on the side where that does not show
+    (:func:`fedtune.models.configuration.padding_of`), else the texts of each length apart.
+    """
 
     def __init__(self, model: Any, precision: Precision):
         self.model, self.precision, self.takes_types = model, precision, takes_types(model)
+        self.padding = padding_of(model.config)
+        # The model's own: some find a text's end by it. The tokenizer's may be another.
+        self.pad_token_id = model.config.get_text_config().pad_token_id
 
     def __call__(self, batch: Batch, draws: torch.Generator | None = None) -> Tensor:
-        token_ids, mask = batch.padded()
+        if self.padding == "none":
+            return torch.cat([self._scores(part) for part in batch.by_length()])
+        return self._scores(batch)
+
+    def _scores(self, batch: Batch) -> Tensor:
+        left = self.padding == "left"
+        token_ids, mask = batch.padded(self.pad_token_id, left=left)
         given = {"input_ids": token_ids, "attention_mask": mask}
-        types = batch.padded_types() if self.takes_types else None
+        types = batch.padded_types(left=left) if self.takes_types else None
         if types is not None:
             given["token_type_ids"] = types
         with torch.autocast(token_ids.device.type, torch.bfloat16, self.precision == "bf16"):

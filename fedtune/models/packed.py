@@ -110,13 +110,15 @@ _LAYERS: dict[str, Callable[[Any], Sequence[_Layer]]] = {
     "albert": _albert_layers,
     "distilbert": _distilbert_layers,
 }
+#: The architectures that are computed without padding.
+PACKED = frozenset(_LAYERS)
 
 
 def can_pack(model: Any) -> bool:
     """Whether ``model``, of transformers, is of an architecture that PackedEncoder knows."""
     config = getattr(model, "config", None)
     kind = getattr(config, "model_type", None)
-    return kind in _LAYERS and not getattr(config, "is_decoder", False)
+    return kind in PACKED and not getattr(config, "is_decoder", False)
 
 
 class PackedEncoder:

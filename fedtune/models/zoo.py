@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -17,6 +18,7 @@ from fedtune.config import did_you_mean
 from fedtune.data.tokenizer import TOKENIZER_FILES as TOKENIZER_FILES
 from fedtune.data.tokenizer import has_tokenizer
 from fedtune.errors import BadInput, readable
+from fedtune.models.configuration import read_config
 from fedtune.models.short_names import NAMES as NAMES
 from fedtune.paths import expanded, states
 from fedtune.yaml_text import BadYAML, load_yaml
@@ -199,10 +201,7 @@ def _check_directory(name: str, directory: Path) -> None:
         )
     if not has_tokenizer(directory):
         raise BadInput.of("model", name, f"{directory} has no tokenizer files")
-    try:
-        json.loads((directory / "config.json").read_text())
-    except ValueError:
-        raise BadInput.of("model", name, f"{directory}/config.json is not valid JSON") from None
+    read_config(directory, name)
 
 
 def card_learning_rate(directory: Path) -> float:
@@ -217,4 +216,6 @@ def card_learning_rate(directory: Path) -> float:
         return PAPER_LEARNING_RATE
     section = front.get("fedtune") if isinstance(front, dict) else None
     rate = section.get("learning_rate") if isinstance(section, dict) else None
-    return float(rate) if isinstance(rate, int | float) and rate > 0 else PAPER_LEARNING_RATE
+    if isinstance(rate, int | float) and 0 < rate < math.inf:
+        return float(rate)
+    return PAPER_LEARNING_RATE

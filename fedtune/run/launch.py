@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtune.plan.plan import Plan
+from fedtune.trial.class_names import name_classes_of_ended
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.locks import Hold, launching
+from fedtune.trial.prepare import open_examples
 from fedtune.trial.results import Result, baseline_result, read_result
 from fedtune.trial.round_log import DamagedFolder
 from fedtune.trial.simulation import HANDOVER_S
@@ -89,6 +91,8 @@ class Launch:
             self.plan.save(self.store)
             for trial in self.plan.trials:
                 if trial.trial_id not in lacking:
+                    folder = TrialFolder(self.store, trial.trial_id)
+                    name_classes_of_ended(folder, open_examples(trial)[1].label_names)
                     self._show(trial)
                     self._track(trial, "FINISHED")
             try:

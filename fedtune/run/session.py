@@ -22,6 +22,7 @@ from fedtune.cost.resources import this_machine
 from fedtune.errors import BadInput, Fault, check_writable, first_line
 from fedtune.invocation import command_beside, fedtune_command
 from fedtune.machine import Machine, available_cores
+from fedtune.models.classifier import drawn_anew
 from fedtune.plan.plan import Plan, earlier_plan, load_plan, make_plan, warnings_of
 from fedtune.plan.sweepfile import SweepSpec
 from fedtune.run import closing
@@ -34,7 +35,7 @@ from fedtune.tracking.uri import resolve_uri
 from fedtune.tracking.writer import Writer
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import data_facts
+from fedtune.trial.prepare import data_facts, open_examples
 from fedtune.trial.results import Result
 from fedtune.trial.round_log import DamagedFolder
 
@@ -223,12 +224,18 @@ def _describe(plan: Plan) -> list[str]:
             f"(columns {config.text_column}, {config.label_column}){_tested_on(config)}"
         )
         lines.append(
-            f"{config.model}: {facts['model/layers']} layers, learning_rate "
+            f"{config.model}: {facts['model/layers']} layers, {_drawn(trial)}learning_rate "
             f"{config.learning_rate:g}, budget_rounds {config.budget_rounds}, max_rounds "
             f"{config.max_rounds}, precision {config.precision}, device {config.device}, "
             f"threads {config.threads}"
         )
     return sorted(dict.fromkeys(lines), key=lambda line: "layers" in line)
+
+
+def _drawn(trial: Trial) -> str:
+    """The layers that are not the model's own: all that its file lacks, and a former head."""
+    layers = drawn_anew(Path(trial.model_dir), open_examples(trial)[1].num_classes)
+    return f"{' and '.join(layers)} drawn anew, " if layers else ""
 
 
 def _dataset(config: TrialConfig) -> str:

@@ -23,11 +23,14 @@ from fedtune.data.batches import DeviceSplit
 from fedtune.data.partition import iid_partition, label_counts
 from fedtune.data.splits import Examples
 from fedtune.data.token_arrays import Split
+from fedtune.data.tokenizer import pads_left
+from fedtune.errors import BadInput, first_line
 from fedtune.federated.evaluation import evaluate
 from fedtune.federated.fedavg import fedavg_round
 from fedtune.federated.flat import FlatModel, digest
 from fedtune.federated.local import Diverged, Seen, train_client
 from fedtune.models.classifier import draw_head, head_names, load_classifier, quiet_transformers
+from fedtune.models.forward import PaddedForward
 from fedtune.models.zoo import TOKENIZER_FILES
 from fedtune.paths import follow_umask
 from fedtune.trial.activity import Activity, Watch, unwatched
@@ -61,7 +64,10 @@ class Federation:
             tokens, examples = open_examples(trial)
             self.facts: dict[str, Any] = data_facts(trial)
             model = load_classifier(
-                Path(trial.model_dir), label_names=examples.label_names, seed=config.seed
+                Path(trial.model_dir),
+                label_names=examples.label_names,
+                seed=config.seed,
+                pad_token_id=tokens.pad_token_id,
             )
             assert config.precision != "auto"
             self.flat = FlatModel(model.to(self.device), config.precision)
@@ -78,6 +84,7 @@ class Federation:
                 for name, split in vars(examples).items()
                 if isinstance(split, Split)
             }
+            self._check_reads()
             self.recipe = recipe_of(config)
             self._heads_apart = config.head_init == "per_client"
             if self._heads_apart:
@@ -169,13 +176,11 @@ class Federation:
         What the device itself raises (DEVICE_ERRORS) is let through.
         """
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
 
-        state = _state(self.flat)
         try:
-            for path in sorted(directory.glob("*.safetensors")):
-                for name, tensor in load_file(path).items():
-                    state[name].copy_(tensor)
+            state = _state(self.flat)
+            for name, tensor in _read(directory, self.flat.model, set(state)):
+                state[name].copy_(tensor)
         except DEVICE_ERRORS:
             raise
         except (SafetensorError, OSError, KeyError, RuntimeError) as error:
@@ -263,14 +268,40 @@ class Federation:
             part = self.flat.slices[name]
             self.flat.values[part] = mean[part]
 
+    @torch.inference_mode()
+    def _check_reads(self) -> None:
+        """Raise BadInput where transformers' code cannot classify the shortest or longest texts."""
+        if not isinstance(self.flat.forward, PaddedForward):
+            return
+        self.flat.model.eval()
+        for name, data in self.splits.items():
+            extremes = torch.stack([data.lengths.argmin(), data.lengths.argmax()])
+            try:
+                self.flat.forward(data.batch(extremes))
+            except DEVICE_ERRORS:
+                raise
+            except Exception as error:
+                lengths = " and ".join(map(str, data.lengths[extremes].tolist()))
+                raise BadInput.of(
+                    "model",
+                    self.trial.config.model,
+                    f"transformers' own code does not classify texts of {lengths} tokens, of the "
+                    f"{name} split: {type(error).__name__}: {first_line(error)[:200]}",
+                ) from error
+
     def _on_device(self, split: Split, examples: Examples, pad_token_id: int) -> DeviceSplit:
         return DeviceSplit(
             split,
             num_classes=examples.num_classes,
             pad_token_id=pad_token_id,
-            pad_to=None if self.trial.config.attention_mask else self.trial.config.max_length,
+            pad_to=self._pad_to,
+            pad_left=bool(self._pad_to) and pads_left(Path(self.trial.model_dir)),
             device=self.device,
         )
+
+    @property
+    def _pad_to(self) -> int | None:
+        return None if self.trial.config.attention_mask else self.trial.config.max_length
 
     def _describe_partition(self, examples: Examples) -> dict[str, Any]:
         counts = label_counts(examples.train.labels, self.clients, examples.num_classes)
@@ -321,8 +352,28 @@ def _deterministic_kernels() -> Iterator[None]:
 
 
 def _state(flat: FlatModel) -> dict[str, torch.Tensor]:
-    """The model's parameters by name, each tied one once."""
-    return {name: p.data for name, p in flat.model.named_parameters()}
+    """The model's parameters by name, each tied one once, and the buffers that belong to a file."""
+    state = {name: p.data for name, p in flat.model.named_parameters()}
+    saved = flat.model.state_dict().keys()
+    return state | {name: b for name, b in flat.model.named_buffers() if name in saved}
+
+
+def _read(directory: Path, model: Any, names: set[str]) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of a checkpoint under the names that they have in ``model``."""
+    from safetensors.torch import load_file
+
+    found: dict[str, torch.Tensor] = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        found |= load_file(path)
+    if found.keys() <= names:
+        yield from found.items()
+        return
+    # Files have experts one by one that transformers joins when it loads them.
+    with quiet_transformers():
+        loaded = type(model).from_pretrained(
+            directory, config=model.config, dtype=torch.float32, local_files_only=True
+        )
+    yield from ((name, tensor) for name, tensor in loaded.state_dict().items() if name in names)
 
 
 def _pace(split: DeviceSplit, examples: torch.Tensor, work: Callable[[], Any]) -> float:

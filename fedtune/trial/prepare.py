@@ -18,7 +18,8 @@ from fedtune.data.tokenization import tokenize
 from fedtune.errors import BadInput, Fault
 from fedtune.federated.local import LocalTraining
 from fedtune.machine import available_cores, device_exists, has_bf16
-from fedtune.models.classifier import architecture_fault, describe
+from fedtune.models.classifier import drawn_anew
+from fedtune.models.configuration import architecture_fault, describe
 from fedtune.models.zoo import (
     PAPER_LEARNING_RATE,
     TOKENIZER_FILES,
@@ -48,6 +49,7 @@ def prepare(
     fault = architecture_fault(model.directory)
     if fault:
         raise BadInput.of("model", config.model, fault)
+    drawn_anew(model.directory)  # looks at what there is, before texts are read
     tokens, examples = _examples(config, model, progress)
     faults = _data_faults(config, tokens, examples, model)
     device, device_faults = _settle_device(config.device, elsewhere)

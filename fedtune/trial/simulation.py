@@ -16,12 +16,13 @@ from fedtune.machine import device_exists
 from fedtune.paths import expanded
 from fedtune.trial.activity import Activity, ActivityFile, Watch, unwatched
 from fedtune.trial.bar import RoundBar
+from fedtune.trial.class_names import name_classes
 from fedtune.trial.federation import Federation
 from fedtune.trial.folder import FolderGone, TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.isolation import in_plain_torch
 from fedtune.trial.memory import PeakMemory
-from fedtune.trial.prepare import prepare
+from fedtune.trial.prepare import open_examples, prepare
 from fedtune.trial.results import divergence, read_result
 from fedtune.trial.round_log import DamagedFolder, LogDigest, begun_with
 from fedtune.trial.stopping import Target
@@ -109,8 +110,9 @@ def run_trial(
         has_ended = trial.stop_rule.ended(records, target()) or divergence(folder, trial)
         if not has_ended:
             folder.check_machine()
-        if records:  # how long it runs may have changed, and what it runs on
+        if records:  # how long it runs may have changed, what it runs on, what things are called
             folder.write_config(trial, _facts(folder), computes=not has_ended)
+            name_classes(folder, open_examples(trial)[1].label_names)
         yield from records[: trial.stop_rule.last + 1]  # a longer log is read up to the cap
         if has_ended:
             return
@@ -206,7 +208,7 @@ def as_begun(trial: Trial, folder: TrialFolder, *, elsewhere: bool = False) -> T
     begun = folder.read_config()
     if not begun or not folder.has_rounds:
         return trial
-    kept = {key: begun[key] for key in ("device", "precision", "threads", "model", "dataset")}
+    kept = {key: begun[key] for key in ("device", "precision", "threads")}
     begun_trial = Trial(**{**vars(trial), "config": trial.config.replace(**kept)})
     has_device = elsewhere or device_exists(kept["device"])
     if not has_device and not read_result(folder.path.parent, begun_trial).ended:

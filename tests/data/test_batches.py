@@ -16,11 +16,12 @@ TEXTS = [[2, 11, 3], [2, 3], [2, 12, 13, 14, 3], [2, 15, 16, 3], [2, 17, 3]]
 LABELS = [1, 0, 2, 1, 2]
 
 
-def split(pad_to: int | None = None) -> DeviceSplit:
+def split(pad_to: int | None = None, *, pad_left: bool = False) -> DeviceSplit:
     offsets = np.cumsum([0, *map(len, TEXTS)])
     ragged = Split(np.array([*chain(*TEXTS)], dtype=np.int32), offsets, np.array(LABELS))
     device = torch.device("cpu")
-    return DeviceSplit(ragged, num_classes=3, pad_token_id=PAD, pad_to=pad_to, device=device)
+    how = {"pad_to": pad_to, "pad_left": pad_left}
+    return DeviceSplit(ragged, num_classes=3, pad_token_id=PAD, device=device, **how)
 
 
 BATCHES = [[0], [1], [4, 1], [0, 1, 2, 3, 4], [2, 2], [3, 0, 1]]
@@ -59,6 +60,34 @@ def test_without_an_attention_mask_texts_fill_max_length_and_all_of_it_is_attend
     assert mask.tolist() == [[1] * 8] * len(indices)
     assert batch.token_ids.tolist() == token_ids.flatten().tolist()
     assert batch.packing.lengths.tolist() == [8] * len(indices)
+
+
+@pytest.mark.parametrize("indices", BATCHES)
+def test_padding_can_come_first_and_be_another_token(indices: list[int]) -> None:
+    token_ids, mask = split().batch(torch.tensor(indices)).padded(99, left=True)
+    width, texts = max(len(TEXTS[i]) for i in indices), [TEXTS[i] for i in by_length(indices)]
+    assert token_ids.tolist() == [[99] * (width - len(text)) + text for text in texts]
+    assert mask.tolist() == [[0] * (width - len(text)) + [1] * len(text) for text in texts]
+
+
+@pytest.mark.parametrize("indices", BATCHES)
+def test_texts_of_one_length_are_batches_without_padding(indices: list[int]) -> None:
+    parts = list(split().batch(torch.tensor(indices)).by_length())
+    lengths = [set(part.packing.lengths.tolist()) for part in parts]
+    assert [len(each) for each in lengths] == [1] * len(parts)
+    assert len(set.union(*lengths)) == len(parts)
+    assert all(part.padded()[1].all() for part in parts)
+    texts = [row for part in parts for row in part.padded()[0].tolist()]
+    assert texts == [TEXTS[i] for i in by_length(indices)]
+    assert [label for part in parts for label in part.labels.tolist()] == [
+        LABELS[i] for i in by_length(indices)
+    ]
+
+
+def test_without_an_attention_mask_padding_comes_where_the_tokenizer_puts_it() -> None:
+    batch = split(pad_to=8, pad_left=True).batch(torch.arange(5))
+    texts = [TEXTS[i] for i in by_length([0, 1, 2, 3, 4])]
+    assert batch.padded()[0].tolist() == [[PAD] * (8 - len(text)) + text for text in texts]
 
 
 def test_a_subset_is_the_same_examples_under_new_numbers() -> None:

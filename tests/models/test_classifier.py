@@ -17,7 +17,8 @@ from transformers import AutoModelForSequenceClassification, BertForMaskedLM, lo
 from transformers.models.bert.modeling_bert import BertForSequenceClassification
 
 from fedtune.errors import BadInput
-from fedtune.models.classifier import describe, draw_head, head_names, load_classifier
+from fedtune.models.classifier import draw_head, head_names, load_classifier
+from fedtune.models.configuration import describe
 
 LABELS = ("a", "b", "c")
 HEADS = {
