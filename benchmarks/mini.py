@@ -31,7 +31,8 @@ from fedtune.config import TrialConfig
 from fedtune.machine import available_cores
 from fedtune.models import zoo
 from fedtune.models.classifier import quiet_transformers
-from fedtune.trial.folder import TrialFolder, TrialInUse
+from fedtune.trial.folder import TrialFolder
+from fedtune.trial.locks import TrialInUse
 from fedtune.trial.prepare import prepare
 from fedtune.trial.simulation import simulate
 

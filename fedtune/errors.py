@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from fedtune.redaction import redacted
+
 #: Letters of a value that an error repeats.
 _LONGEST = 1_000
 
@@ -21,7 +23,7 @@ class Fault(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        return f"{self.field}{_shown(self.value)}: {self.message}"
+        return redacted(f"{self.field}{_shown(self.value)}: {self.message}")
 
 
 def _shown(value: object) -> str:
@@ -85,5 +87,5 @@ def check_writable(field: str, folder: Path) -> None:
 
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
-    said = str(error).strip().splitlines()
+    said = redacted(str(error)).strip().splitlines()
     return said[0] if said else type(error).__name__

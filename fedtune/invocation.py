@@ -14,12 +14,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedtune.redaction import redact_words, redacted
+
 VARIABLE = "FEDTUNE_COMMAND"
 
 
 def fedtune_command(*words: str) -> str:
     """``fedtune WORDS`` as it can be typed here: ``.venv/bin/fedtune report``, say."""
-    return shlex.join([*_program(), *words])
+    return shlex.join([*_program(), *redact_words(words)])
 
 
 def command_beside(script: str) -> str:
@@ -30,7 +32,7 @@ def command_beside(script: str) -> str:
 
 def same_command() -> str:
     """The command that started this process, to be given again."""
-    return _wrapper() or fedtune_command(*sys.argv[1:])
+    return redacted(_wrapper() or "") or fedtune_command(*sys.argv[1:])
 
 
 def _program() -> list[str]:

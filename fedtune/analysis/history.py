@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -14,7 +13,8 @@ from fedtune.analysis.tracked import Sweep, TrackedTrial, current, judged, named
 from fedtune.config import UNHASHED, TrialConfig, did_you_mean
 from fedtune.errors import BadInput
 from fedtune.tracking import names
-from fedtune.tracking.uri import experiment_name, find_experiment
+from fedtune.tracking.connection import connect
+from fedtune.tracking.uri import database_path, experiment_name, find_experiment
 from fedtune.trial.stopping import StopRule
 
 #: What is read of every round. ``steps/sequential`` is in every record.
@@ -41,14 +41,14 @@ _DEFAULTS = {
 def load_sweep(uri: str, wanted: str | None) -> Sweep:
     """Read a sweep (None: the latest) from MLflow at ``uri``, with every round of its trials.
 
-    Raises BadInput where there is no such sweep or none at all, and MlflowException where MLflow
-    cannot be reached.
+    Raises BadInput where there is no such sweep or none at all, and what MLflow, a network or a
+    driver raises where MLflow cannot be reached.
     """
-    database = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not database.is_file():
+    database = database_path(uri)
+    if database and not database.is_file():
         message = "there is no such database; `fedtune run` and `fedtune sweep` make it"
         raise BadInput.of("tracking_uri", uri, message)
-    client = MlflowClient(uri)
+    client = connect(uri)
     experiment = find_experiment(client)
     found = _runs(client, experiment, f"tags.`{names.KIND}` = 'sweep'") if experiment else []
     sweeps = sorted(found, key=_latest)

@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from rich.console import Console
 from rich.markup import escape
+from sqlalchemy.exc import SQLAlchemyError
 
 from fedtune.analysis import curves, figures, origin, page, style, summary, tables
 from fedtune.analysis.drawing import Drawn
@@ -22,6 +23,7 @@ from fedtune.analysis.table import Table
 from fedtune.analysis.tracked import Sweep
 from fedtune.errors import check_writable, first_line
 from fedtune.paths import expanded
+from fedtune.redaction import redacted
 from fedtune.terminal import say_problem
 from fedtune.tracking.uri import resolve_uri
 
@@ -50,8 +52,9 @@ def print_report(sweep: str | None, out: Path, uri: str | None, console: Console
     address = resolve_uri(uri)
     try:
         found = load_sweep(address, sweep)
-    except (MlflowException, OSError) as error:
-        say_problem(console, f"MLflow at {address} cannot be read ({first_line(error)})")
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        where = redacted(address)
+        say_problem(console, f"MLflow at {where} cannot be read ({first_line(error)})")
         return 1
     with tempfile.TemporaryDirectory() as private:
         made = Path(private, "report")  # of the usual mode, unlike a temporary folder

@@ -80,6 +80,8 @@ def launch_options(name: str) -> Callable[[Callable[..., Any]], Callable[..., An
         store_option,
         tracking_option,
         _tracking("--log-model", is_flag=True, help="log each final model to MLflow"),
+        # Told by fedtune's MLproject. A project of the user's own has a run of its own.
+        click.option("--of-project", is_flag=True, hidden=True),
         click.option(
             "--set",
             "pairs",
@@ -113,7 +115,7 @@ def launch(
     can be seen without reading models and data.
     """
     from fedtune.plan.sweepfile import check_name
-    from fedtune.tracking.uri import resolve_uri
+    from fedtune.tracking.uri import experiment_name, resolve_uri
 
     if options["name"] is not None:
         spec = replace(spec, name=options["name"])
@@ -124,6 +126,7 @@ def launch(
         spec.configs,
         partial(check_name, spec.name),
         partial(resolve_uri, options["tracking_uri"]),
+        experiment_name,
     ):
         try:
             check()
@@ -141,6 +144,7 @@ def launch(
         address=options["address"],
         use_ray=not options["no_ray"],
         log_model=options["log_model"],
+        of_project=options["of_project"],
         say_why=say_why,
     )
     if options["dry_run"]:

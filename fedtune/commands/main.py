@@ -33,6 +33,7 @@ from fedtune.config import TrialConfig, parse_text
 from fedtune.errors import Refusal
 from fedtune.invocation import same_command
 from fedtune.paths import has_home, temporary_home
+from fedtune.redaction import redact_logs, redacted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,6 +85,7 @@ def main() -> None:
     if not has_home():  # as in containers; libraries would fail, or make a folder called ~
         os.environ["HOME"] = str(temporary_home())
     make_printable()
+    redact_logs()
     atexit.register(gc.freeze)  # else Python looks at everything for garbage on its way out: 2 s
     signal.signal(signal.SIGINT, _ending.interrupt)
     signal.signal(signal.SIGTERM, _ending.terminate)
@@ -101,7 +103,7 @@ def main() -> None:
         code = _end("Terminated.")
     except Refusal as error:
         for line in str(error).splitlines():
-            click.echo(f"fedtune: {line}", err=True)
+            click.echo(f"fedtune: {redacted(line)}", err=True)
         code = 2
     sys.exit(code or 0)
 

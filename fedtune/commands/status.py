@@ -17,9 +17,9 @@ from fedtune.run.launch import LaunchResult
 from fedtune.terminal import say, say_problem
 from fedtune.tracking.names import run_name
 from fedtune.tracking.projection import Projection
-from fedtune.tracking.uri import resolve_uri
+from fedtune.tracking.uri import writable_uri
 from fedtune.trial.folder import TrialFolder
-from fedtune.trial.locks import launched
+from fedtune.trial.locks import TrialInUse, launched
 from fedtune.trial.round_log import DamagedFolder
 
 
@@ -47,11 +47,12 @@ def sync_store(store: Path, sweep: str | None, uri: str | None, console: Console
     """
     left_out: list[Refusal] = []
     chosen = [load_plan(store, sweep)] if sweep else _plans(store, console, left_out)
+    address = writable_uri(uri)
     refused: list[str] = []
     try:
         for plan in chosen:
             try:
-                told = _sync(store, plan, resolve_uri(uri), refused)
+                told = _sync(store, plan, address, refused)
             except DamagedFolder as damage:
                 if sweep:
                     raise
@@ -120,6 +121,7 @@ def _sync(store: Path, plan: Plan, uri: str, refused: list[str]) -> str:
         params=plan.params(),
         called=plan.called(),
         results=lambda: report.results,
+        store=store,
         inherit=False,
     )
     projection.open_sweep()
@@ -131,6 +133,9 @@ def _sync(store: Path, plan: Plan, uri: str, refused: list[str]) -> str:
         if result.records:
             try:
                 added += projection.project(result, "FINISHED" if result.ended else "KILLED")
+            except TrialInUse:
+                at_work += 1  # of another store, which tracks the same sweep
+                continue
             except MlflowException:
                 raise  # it will not take the others either
             except Exception as error:  # what a store of artifacts raises is up to its library
@@ -141,6 +146,8 @@ def _sync(store: Path, plan: Plan, uri: str, refused: list[str]) -> str:
         elif trial_id in report.waiting:
             projection.set_outcome(result, "waiting")
     told = f"{added} rounds added"
+    if projection.mended:
+        told += f", {projection.mended} trials made anew that were there twice"
     if at_work:  # the sweep's end is theirs too
         return f"{told}, {at_work} trials left to whoever is at work on them"
     projection.close_sweep(report.status, *closing.as_artifacts(plan, report))

@@ -34,6 +34,9 @@ BY_LENGTH = frozenset(
     )
 )
 
+#: Kinds whose code in transformers fails where products are in bf16.
+WITHOUT_BF16 = frozenset(("deberta", "xmod"))
+
 #: Parts of a configuration that belong to the head it was saved with, or to its task.
 _OF_THE_HEAD = frozenset(
     (

@@ -78,9 +78,10 @@ class PaddedForward:
 
     def __init__(self, model: Any, precision: Precision):
         self.model, self.precision, self.takes_types = model, precision, takes_types(model)
-        self.padding = padding_of(model.config)
+        config = getattr(model, "config", None)  # a module of one's own may have none
+        self.padding = padding_of(config) if config else "right"
         # The model's own: some find a text's end by it. The tokenizer's may be another.
-        self.pad_token_id = model.config.get_text_config().pad_token_id
+        self.pad_token_id = config.get_text_config().pad_token_id if config else None
 
     def __call__(self, batch: Batch, draws: torch.Generator | None = None) -> Tensor:
         if self.padding == "none":

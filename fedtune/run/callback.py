@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from functools import partial
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from fedtune.config import FIELDS, UNHASHED
-from fedtune.errors import first_line
 from fedtune.plan.plan import Plan, earlier_plan
 from fedtune.plan.sweepfile import check_name
+from fedtune.redaction import redacted
 from fedtune.run.trainable import DIVERGED, TRIAL_ID
 from fedtune.tracking.names import LAUNCHED
 from fedtune.tracking.projection import Projection
-from fedtune.tracking.uri import resolve_uri
+from fedtune.tracking.uri import writable_uri
 from fedtune.tracking.writer import Writer
 from fedtune.trial.identity import Trial
 from fedtune.trial.results import Result, read_result, stored_trial
@@ -38,27 +38,38 @@ class MlflowCallback(tune.Callback):
         self, sweep: str, *, store: str | Path = "trials", tracking_uri: str | None = None
     ):
         self._sweep, self._store = check_name(sweep, "sweep"), str(Path(store).absolute())
-        self._uri = resolve_uri(tracking_uri)
+        self._uri = writable_uri(tracking_uri)
         self._writer: Writer | None = None
         self._planned: dict[str, Trial] = {}
         self._completed: list[Mapping[str, Any]] = []
 
     def setup(self, *args: Any, **info: Any) -> None:
-        """Called by Tune when the experiment begins."""
+        """Called by Tune when the experiment begins. Raises BadInput where MLflow, or the
+        environment, is not right for tracking; warns where no server answers.
+        """
         store = Path(self._store)
         # Which trials there will be is not known, and what `fedtune sync` told of them may change.
         tags = {LAUNCHED: str(round(1000 * time.time()))}
         earlier = earlier_plan(store, self._sweep)
         self._planned = dict(earlier.by_id()) if earlier else {}
-        connect = partial(
-            Projection,
-            self._uri,
-            self._sweep,
-            sweep_tags=tags,
-            called=self._plan().called(),
-            results=self._results,
-        )
+        called = self._plan().called()
+
+        def connect(on_step: Callable[[], None]) -> Projection:
+            return Projection(
+                self._uri,
+                self._sweep,
+                sweep_tags=tags,
+                called=called,
+                results=self._results,
+                store=store,
+                on_step=on_step,
+            )
+
         self._writer = Writer(connect, store, {})
+        problem = self._writer.ready()
+        if problem:
+            text = f"MLflow at {redacted(self._uri)} does not answer ({problem}); trials run anyway"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
 
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: Mapping[str, Any], **info: Any
@@ -84,11 +95,14 @@ class MlflowCallback(tune.Callback):
         projection = self._writer.projection
         if projection is not None:
             plan = self._plan()
-            try:
-                projection.describe(plan.axes, plan.params(), plan.called())
-                projection.close_sweep("FINISHED")
-            except Exception as error:  # whatever a database, a network or a server can raise
-                left["the sweep's end"] = first_line(error)
+
+            def end(opened: Projection) -> None:
+                opened.describe(plan.axes, plan.params(), plan.called())
+                opened.close_sweep("FINISHED")
+
+            why = self._writer.conclude(end)
+            if why:
+                left["the sweep's end"] = why
         if left:
             reason = next(iter(left.values()))
             raise RuntimeError(f"not in MLflow: {', '.join(left)} ({reason}); run `fedtune sync`")

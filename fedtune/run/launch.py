@@ -104,6 +104,11 @@ class Launch:
                 raise
             return self._complete()
 
+    def begun_ms(self) -> dict[str, int]:
+        """When the trials that lack rounds were begun (Unix time, ms; 0: not yet), by their ids."""
+        folders = (TrialFolder(self.store, trial.trial_id) for trial in self.todo)
+        return {folder.trial_id: int(folder.read_config().get("begun_ms", 0)) for folder in folders}
+
     def release(self, trial: Trial) -> Trial | None:
         """The trial with its target set, or None while its baseline has not ended.
 

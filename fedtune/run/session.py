@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,19 +18,20 @@ from rich.markup import escape
 from fedtune.config import TrialConfig
 from fedtune.cost.launch_cost import LaunchCost
 from fedtune.cost.resources import this_machine
-from fedtune.errors import BadInput, Fault, check_writable, first_line
+from fedtune.errors import BadInput, Fault, check_writable
 from fedtune.invocation import command_beside, fedtune_command
 from fedtune.machine import Machine, available_cores
 from fedtune.models.classifier import drawn_anew
-from fedtune.plan.plan import Plan, earlier_plan, load_plan, make_plan, warnings_of
+from fedtune.plan.plan import Plan, earlier_plan, make_plan, warnings_of
 from fedtune.plan.sweepfile import SweepSpec
+from fedtune.redaction import redacted
 from fedtune.run import closing
 from fedtune.run.launch import Launch, LaunchResult
 from fedtune.run.progress import Lines, Progress, Screen, Silent
 from fedtune.run.sentences import sentences
 from fedtune.terminal import say, say_problem, say_whole
 from fedtune.tracking.names import LAUNCHED, run_name, run_url
-from fedtune.tracking.uri import resolve_uri
+from fedtune.tracking.uri import resolve_uri, writable_uri
 from fedtune.tracking.writer import Writer
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
@@ -42,11 +42,15 @@ from fedtune.trial.round_log import DamagedFolder
 if TYPE_CHECKING:
     from fedtune.tracking.projection import Projection
 
+#: Seconds that MLflow has for a model, of which nothing is heard while it travels.
+MODELS_S = 180.0
+
 
 @dataclass(frozen=True)
 class Options:
     """How a sweep is launched, apart from what it computes.
 
+    ``of_project`` is told by fedtune's MLproject: the run of `mlflow run` is the sweep's.
     ``say_why`` is called where the user or a scheduler ends it, before what there is is shown.
     """
 
@@ -55,6 +59,7 @@ class Options:
     address: str | None = None
     use_ray: bool = True
     log_model: bool = False
+    of_project: bool = False
     say_why: Callable[[], None] = lambda: None
 
     @property
@@ -68,7 +73,7 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     Whatever interrupts it goes through, with everything complete kept and the sweep's run in
     MLflow closed.
     """
-    store, uri = options.store.absolute(), resolve_uri(options.tracking_uri)
+    store, uri = options.store.absolute(), writable_uri(options.tracking_uri)
     check_writable("store", store)
     plan = make_plan(spec, store, elsewhere=options.on_cluster, progress=console.is_terminal)
     stopped = partial(_print_partial, plan, store, console, options)
@@ -83,21 +88,30 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     print_plan(plan, spec, store, console)
     launched = {LAUNCHED: str(round(1000 * time.time()))}
 
-    def connect() -> Projection:
+    def whole_plan() -> Plan:
+        # With earlier launches of a sweep that grows, unless the store was removed meanwhile.
+        return earlier_plan(store, plan.name) or plan
+
+    def connect(on_step: Callable[[], None]) -> Projection:
         from fedtune.tracking.projection import Projection
 
-        whole = load_plan(store, plan.name)  # with earlier launches of a sweep that grows
-        return Projection(
+        projection = Projection(
             uri,
-            whole.name,
-            whole.axes,
-            whole.tags() | launched,
-            params=whole.params(),
-            called=whole.called(),
-            results=lambda: LaunchResult.of_store(store, whole).results,
+            plan.name,
+            results=lambda: LaunchResult.of_store(store, whole_plan()).results,
+            store=store,
+            of_project=options.of_project,
+            on_step=on_step,
         )
+        projection.check_free(launch.begun_ms())
+        return projection
 
-    launch.writer = writer = Writer(connect, store, plan.by_id())
+    def describe(projection: Projection) -> None:
+        whole = whole_plan()
+        tags = whole.tags() | launched
+        projection.describe(whole.axes, whole.params(), whole.called(), tags)
+
+    launch.writer = writer = Writer(connect, store, plan.by_id(), describe)
     try:
         report = _run(launch, options, console)
         print_closing(plan, report, console)
@@ -105,9 +119,8 @@ def run_sweep(spec: SweepSpec, options: Options, console: Console) -> int:
     except BaseException as ended:  # Ctrl-C, and SystemExit, which Ray makes of a SIGTERM
         _conclude(writer, "FAILED" if isinstance(ended, Exception) else "KILLED", console)
         raise
-    results = report.results if options.log_model else ()
-    table = closing.as_artifacts(whole, told)
-    tracked = _conclude(writer, told.status, console, table, results, store)
+    models = partial(_log_models, store, report.results) if options.log_model else None
+    tracked = _conclude(writer, told.status, console, closing.as_artifacts(whole, told), models)
     return report.exit_code or (0 if tracked else 1)
 
 
@@ -128,6 +141,7 @@ def _run(launch: Launch, options: Options, console: Console) -> LaunchResult:
 
     if not launch.todo:
         console.print("Every trial has all its rounds already; nothing to run.")
+        _await_mlflow(launch, options, console)
         return launch.run(run_here)
     here = _machine(launch, options)
     # Before anything else of the launch runs, or it would be found slower than it is.
@@ -136,18 +150,35 @@ def _run(launch: Launch, options: Options, console: Console) -> LaunchResult:
         launch.progress.expect(cost)
         _print_expectation(cost, console)
     if not options.use_ray:
+        _await_mlflow(launch, options, console)
         return launch.run(run_here)
     console.print("Starting Ray …")
-    with ThreadPoolExecutor(1) as beside:  # Ray takes seconds to start
-        # The writer will need it, and Tune has it imported before it starts a trial.
-        beside.submit(import_module, "mlflow")
-        from fedtune.run.tuner import ray_cluster, requests_of, run_with_ray
+    if launch.writer:
+        launch.writer.begin()  # Ray takes seconds to start, and so does MLflow
+    from fedtune.run.tuner import ray_cluster, requests_of, run_with_ray
 
-        with ray_cluster(options.address, here) as machine:
-            requests = requests_of(launch, machine)
-            reuse = not (cost and cost.trials_are_long)
-            own = machine is not None
-            return launch.run(partial(run_with_ray, requests=requests, own=own, reuse=reuse))
+    with ray_cluster(options.address, here) as machine:
+        requests = requests_of(launch, machine)
+        _await_mlflow(launch, options, console)
+        reuse = not (cost and cost.trials_are_long)
+        own = machine is not None
+        return launch.run(partial(run_with_ray, requests=requests, own=own, reuse=reuse))
+
+
+def _await_mlflow(launch: Launch, options: Options, console: Console) -> None:
+    """Look whether MLflow can be written to, before the first round. Raises BadInput where that
+    will not pass by itself, and TrialInUse where another store tracks the same trials.
+    """
+    problem = launch.writer.ready() if launch.writer else None
+    if problem:
+        sync = fedtune_command("sync")
+        where = redacted(resolve_uri(options.tracking_uri))
+        say(
+            console,
+            f"[yellow]warning:[/] MLflow at {escape(where)} does not answer ({escape(problem)}). "
+            "Trials run all the same; what is not tracked when they have ended, "
+            f"`{escape(sync)}` brings in.",
+        )
 
 
 def _cost(launch: Launch, machine: Machine | None, *, parallel: bool) -> LaunchCost:
@@ -293,24 +324,20 @@ def _conclude(
     status: str,
     console: Console,
     table: tuple[str, str] = ("", ""),
-    models: Sequence[Result] = (),
-    store: Path = Path(),
+    models: Callable[[Projection], None] | None = None,
 ) -> bool:
-    """End the sweep's run in MLflow and say where the curves are; False where MLflow refused."""
+    """End the sweep's run in MLflow and say where the curves are; False where MLflow refused, or
+    did not answer in time.
+    """
     projection = writer.projection
     if projection is None:
         return True  # nothing reached MLflow, and the report says so
-    from fedtune.tracking.model_logging import log_final_model
-
-    try:
-        for result in models:
-            if result.ended:
-                log_final_model(projection, store, result)
-        projection.close_sweep(status, *table)
-    except Exception as error:  # whatever a database, a network or a store of artifacts raises
-        why = first_line(error)
+    why = writer.conclude(models, MODELS_S) if models else None
+    why = why or writer.conclude(lambda opened: opened.close_sweep(status, *table))
+    if why:
         sync = fedtune_command("sync")
-        say_problem(console, f"the sweep's run in MLflow is not complete ({why}); `{sync}`")
+        text = f"the sweep's run in MLflow is not complete ({why}); `{sync}` completes it"
+        say_problem(console, text)
         return False
     if table[0] and status != "FAILED":
         console.print()
@@ -318,6 +345,14 @@ def _conclude(
         say(console, f"`{escape(report)}` makes figures, tables and verdicts of it.")
     _print_links(projection, console)
     return True
+
+
+def _log_models(store: Path, results: Sequence[Result], projection: Projection) -> None:
+    from fedtune.tracking.model_logging import log_final_model
+
+    for result in results:
+        if result.ended:
+            log_final_model(projection, store, result)
 
 
 def _print_links(projection: Projection, console: Console) -> None:
@@ -345,8 +380,17 @@ def _is_local(uri: str) -> bool:
 def ui_command(uri: str) -> str:
     """The command that shows a local tracking database."""
     here = f"sqlite:///{Path('mlflow.db').absolute()}"
-    where = "" if uri == here else f" --backend-store-uri {shlex.quote(uri)}"
+    bare = uri == here and not _shows_another()
+    where = "" if bare else f" --backend-store-uri {shlex.quote(uri)}"
     return f"{command_beside('mlflow')} ui{where}"
+
+
+def _shows_another() -> bool:
+    """Does a bare `mlflow ui` in this folder show something else than its mlflow.db? It takes an
+    old ./mlruns that has an experiment, and what the environment tells it.
+    """
+    old = any(path.parent.name.isdigit() for path in Path("mlruns").glob("*/meta.yaml"))
+    return old or bool(os.environ.get("MLFLOW_BACKEND_STORE_URI"))
 
 
 def _short(by_id: Mapping[str, Trial], trial_id: str) -> str:

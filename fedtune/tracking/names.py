@@ -23,8 +23,13 @@ COLLAPSED = "fedtune.collapsed"
 GIT_COMMIT = "fedtune.git_commit"
 #: The round of which the artifact predictions.npy holds labels and predictions of the test set.
 PREDICTIONS = "fedtune.predictions"
+#: Who writes a trial's run (see ``claims.py``).
+WRITER = "fedtune.writer"
 #: Where a trial diverged: round and client.
 DIVERGED = "fedtune.diverged"
+
+#: Of a sweep's run that fedtune made; any other is the user's, or `mlflow run` made it.
+OWN = "fedtune.own"
 
 # Of the sweep's run: when it was last launched (Unix time, ms), its trials and the whole grid,
 # begun or not, and where it comes from.

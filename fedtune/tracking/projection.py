@@ -8,25 +8,26 @@ when it is sent again.
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
 
 from fedtune.provenance import git_commit
 from fedtune.tracking import names
 from fedtune.tracking.called import Called, as_called
+from fedtune.tracking.claims import Claims, one_of
+from fedtune.tracking.connection import connect, run_of_environment
 from fedtune.tracking.inputs import dataset_input
-from fedtune.tracking.sweep_run import SweepRun, Told, newest
+from fedtune.tracking.sweep_run import SweepRun, Told
 from fedtune.tracking.times import times_ms
-from fedtune.tracking.uri import experiment_name, find_experiment, resolve_uri
+from fedtune.tracking.uri import experiment_name, find_experiment
 from fedtune.tracking.views import colour
 from fedtune.trial.identity import Trial
+from fedtune.trial.locks import TrialInUse
 from fedtune.trial.results import Result
 from fedtune.trial.stopping import Outcome
 from fedtune.trial.system import SAMPLE_MARKER, read_samples
@@ -34,13 +35,24 @@ from fedtune.trial.system import SAMPLE_MARKER, read_samples
 #: Present in every record, so its last step tells which rounds a run has.
 _MARKER = "steps/sequential"
 
+#: A summary that every trial has which has ended.
+_AT_THE_END = "summary/final_accuracy"
+
 
 class Projection:
-    """One sweep in MLflow: its run, and a run per trial beneath it. Needs one writer at a time.
+    """One sweep in MLflow: its run, and a run per trial beneath it.
+
+    A trial has one writer at a time (see ``claims.py``): the ``store`` that has it at work.
 
     ``axes`` are the fields that name the trials' runs; ``sweep_tags`` and ``params`` go to the
     sweep's own run, ``called`` are the names of models and data sets (see ``called.py``), and
-    ``results`` tells how the sweep's trials stand when it is asked.
+    ``results`` tells how the sweep's trials stand when it is asked. ``on_step`` is called whenever
+    MLflow has done something. The run of ``MLFLOW_RUN_ID`` is the sweep's where `mlflow run` made
+    it for fedtune's own project (``of_project``); any other is the user's, and stands above the
+    sweep's. (``inherit`` is False where there is neither.)
+
+    Raises BadInput where the environment or the tracking store cannot be used as they are, and what
+    MLflow raises where it cannot be reached.
     """
 
     def __init__(
@@ -53,17 +65,22 @@ class Projection:
         params: Mapping[str, str] | None = None,
         called: Called | None = None,
         results: Callable[[], Sequence[Result]] = tuple,
+        store: Path = Path(),
         inherit: bool = True,
+        of_project: bool = False,
+        on_step: Callable[[], None] = lambda: None,
     ):
         self.uri = tracking_uri
         told = Told(sweep, axes, sweep_tags or {}, params or {}, called or {}, results)
-        for noisy in ("mlflow.store.db", "alembic"):  # they tell of every table that they make
-            logging.getLogger(noisy).setLevel(logging.WARNING)
-        self.client = MlflowClient(tracking_uri)
-        inherited = self._inherited_run() if inherit else None
-        self.experiment_id = self._experiment(inherited)
-        self._sweep = SweepRun(self.client, self.experiment_id, told, inherited)
+        self.client = connect(tracking_uri, on_step)
+        given = run_of_environment(self.client, tracking_uri) if inherit else None
+        self.experiment_id = self._experiment(given)
+        self._claims = Claims(self.client, store)
+        self._sweep = SweepRun(self.client, self.experiment_id, told, given, of_project=of_project)
+        #: How many runs had points twice, and were made anew.
+        self.mended = 0
         self._runs: dict[str, str] = {}
+        self._started_ms: dict[str, int] = {}
         self._last_step: dict[str, int] = {}
         self._last_sample: dict[str, int] = {}
 
@@ -72,13 +89,34 @@ class Projection:
         """The sweep's run; empty before :meth:`open_sweep`."""
         return self._sweep.run_id
 
-    def describe(self, axes: Sequence[str], params: Mapping[str, str], called: Called) -> None:
-        """Tell what was not known when the sweep began, before it is closed."""
-        self._sweep.told = replace(self._sweep.told, axes=axes, params=params, called=called)
+    def describe(
+        self,
+        axes: Sequence[str],
+        params: Mapping[str, str],
+        called: Called,
+        sweep_tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Tell what was not known when this was made, before the sweep is opened or closed."""
+        known = self._sweep.told
+        tags = known.tags if sweep_tags is None else sweep_tags
+        self._sweep.told = replace(known, axes=axes, params=params, called=called, tags=tags)
 
     def urls(self) -> dict[str, str]:
         """Where a browser shows the trials together: what is shown, and the address."""
         return {what: names.url(self.uri, page) for what, page in self._sweep.pages().items()}
+
+    def check_free(self, begun_ms: Mapping[str, int]) -> None:
+        """Raise TrialInUse where another store is tracking one of these trials for this sweep;
+        when each was begun here (0: not yet), by ``trial_id``.
+        """
+        for run in self._sweep.search("attributes.status = 'RUNNING'"):
+            trial_id = run.data.tags.get(names.TRIAL_ID, "")
+            if trial_id in begun_ms:
+                self._claims.check(run, trial_id, begun_ms[trial_id])
+
+    def keep_alive(self) -> None:
+        """Tell other stores, from time to time, that the trials at work are still this one's."""
+        self._claims.renew()
 
     def open_sweep(self) -> str:
         """Find or make the sweep's run and return its id."""
@@ -96,10 +134,11 @@ class Projection:
     def project(self, result: Result, status: str = "RUNNING") -> int:
         """Bring the trial's run up to date and return how many rounds were added.
 
-        ``status`` is MLflow's. Raises MlflowException where MLflow cannot be reached.
+        ``status`` is MLflow's. Raises MlflowException where MLflow cannot be reached, and
+        TrialInUse where another store is writing the run.
         """
-        started_ms = int(result.origin.get("begun_ms", 0))
-        run_id = self._open_trial(result.trial, result.origin, result.facts)
+        run_id = self._open_trial(result)
+        started_ms = self._started_ms[run_id]
         missing = [r for r in result.records if r["round"] > self._last_step[run_id]]
         times = times_ms(result.records, started_ms)
         new = self._last_step[run_id] < 0 and bool(result.records)
@@ -113,13 +152,14 @@ class Projection:
             # MLflow cannot take a metric back (rounds to a target that is not reached any more),
             # but a projection can be made anew.
             self.client.delete_run(run_id)
-            del self._runs[result.trial.trial_id]
+            self._forget(result.trial.trial_id)
             return self.project(result, status)
         if status != "RUNNING":
             # By the log: it ended when it did, however often it is projected.
             ended_ms = times[result.records[-1]["round"]] if result.records else None
             self.client.set_terminated(run_id, status, ended_ms)
             self._conclude(run_id, result, times)
+            self._claims.drop(run_id)
         return len(missing)
 
     def run_id(self, trial_id: str) -> str | None:
@@ -132,23 +172,31 @@ class Projection:
         Its run ends with its last round; one without rounds ends when it was made.
         """
         now = {"begun_ms": round(1000 * time.time()), "git_commit": git_commit()}
-        run_id = self._open_trial(result.trial, now | result.origin, result.facts)
+        run_id = self._open_trial(replace(result, origin=now | dict(result.origin)))
         self._tag(run_id, {names.OUTCOME: outcome})
         started = self.client.get_run(run_id).info.start_time
         ended = max(times_ms(result.records, started).values(), default=started)
         self.client.set_terminated(run_id, "FAILED", ended)
+        self._claims.drop(run_id)
 
-    def _open_trial(self, trial: Trial, origin: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-        if trial.trial_id in self._runs:
+    def _open_trial(self, result: Result) -> str:
+        """The trial's run, held by this store and with everything that is known at its beginning.
+
+        Raises TrialInUse where another store is writing it.
+        """
+        trial, origin = result.trial, result.origin
+        begun_ms = int(origin.get("begun_ms", 0))
+        if self._still_held(trial.trial_id):
             return self._runs[trial.trial_id]
         shown = as_called(trial, self._sweep.told.called)
-        found = self._found_trial(shown)
+        found = self._found_trial(shown, begun_ms)
         if found is None:
             run = self.client.create_run(
                 self.experiment_id,
-                start_time=int(origin.get("begun_ms", 0)),
+                start_time=begun_ms,
                 run_name=names.run_name(shown, self._sweep.told.axes),
-                tags={names.SWEEP: self._sweep.told.sweep, names.TRIAL_ID: trial.trial_id},
+                tags={names.SWEEP: self._sweep.told.sweep, names.TRIAL_ID: trial.trial_id}
+                | self._claims.tag(begun_ms),
             )
             run_id = str(run.info.run_id)
         else:
@@ -157,49 +205,102 @@ class Projection:
                 self.client.update_run(run_id, status="RUNNING")
             if names.OUTCOME in found.data.tags:  # not any more: it goes on
                 self.client.delete_tag(run_id, names.OUTCOME)
+        self._claims.take(run_id, begun_ms)
+        self._runs[trial.trial_id] = run_id
+        if not self._still_held(trial.trial_id):
+            raise TrialInUse(trial.trial_id, "another store, which took it in the same moment")
+        self._describe(run_id, found, result, shown)
+        points = self._points(found, _MARKER)
+        self._last_step[run_id] = max(points, default=-1)
+        self._last_sample[run_id] = max(self._points(found, SAMPLE_MARKER), default=-1)
+        # Rounds that another store has tracked were over at other times; what follows joins them.
+        first = min(points, default=None)
+        offset = times_ms(result.records, 0).get(first, 0) if first is not None else 0
+        self._started_ms[run_id] = begun_ms if first is None else points[first] - offset
+        return run_id
+
+    def _describe(self, run_id: str, found: Run | None, result: Result, shown: Trial) -> None:
+        """Give the run what is known of the trial when it begins."""
         if found is None or not found.data.params:  # the launch may have died between the two calls
             values = [Param(key, value) for key, value in names.params(shown).items()]
             self.client.log_batch(run_id, params=values)
         known = found.data.tags if found else {}
-        own = names.tags(trial) | names.origin_tags(origin)
-        own |= names.shown_tags(str(origin.get("git_commit")), known)
+        own = names.tags(result.trial) | names.origin_tags(result.origin)
+        own |= names.shown_tags(str(result.origin.get("git_commit")), known)
         own |= {
             names.PARENT: self.parent_id,
             names.COLOUR: colour(shown.config, self._sweep.told.called),
         }
         self._tag(run_id, own)
-        if "data/train_examples" in facts:  # else it failed before its data was read
-            self._log_dataset(found, run_id, dataset_input(trial, shown.config.dataset, facts))
-        self._runs[trial.trial_id] = run_id
-        self._last_step[run_id] = self._last(found, _MARKER)
-        self._last_sample[run_id] = self._last(found, SAMPLE_MARKER)
-        return run_id
+        if "data/train_examples" in result.facts:  # else it failed before its data was read
+            data = dataset_input(result.trial, shown.config.dataset, result.facts)
+            self._log_dataset(found, run_id, data)
 
-    def _found_trial(self, shown: Trial) -> Run | None:
-        """The run of a trial, unless it was made under other names of model or data set, which
-        MLflow lets nobody change: such a run is made anew.
+    def _still_held(self, trial_id: str) -> bool:
+        """Is the run of a trial still this store's to write? A run that was made in the same moment
+        as another store's, and is not the one that stays, goes.
         """
-        condition = f"tags.`{names.TRIAL_ID}` = '{shown.trial_id}'"
-        found = newest(self.client, self.experiment_id, self._sweep.told.sweep, condition)
-        if found is None:
+        run_id = self._runs.get(trial_id)
+        if run_id is None:
+            return False
+        runs = self._runs_of(trial_id)
+        own = next((run for run in runs if run.info.run_id == run_id), None)
+        if own is not None and self._claims.holds(own):
+            if one_of(runs) is own:
+                return True
+            self.client.delete_run(run_id)
+        self._forget(trial_id)
+        return False
+
+    def _runs_of(self, trial_id: str) -> list[Run]:
+        return self._sweep.search(f"tags.`{names.TRIAL_ID}` = '{trial_id}'")
+
+    def _forget(self, trial_id: str) -> None:
+        self._claims.drop(self._runs.pop(trial_id))
+
+    def _found_trial(self, shown: Trial, begun_ms: int) -> Run | None:
+        """The run of a trial, if it can be gone on with.
+
+        MLflow lets nobody take back a point, or change a parameter: a run that has rounds twice, or
+        was made under other names of model or data set, is made anew.
+        """
+        runs = self._runs_of(shown.trial_id)
+        for run in runs:
+            self._claims.check(run, shown.trial_id, begun_ms)
+        if not runs:
             return None
         now = {field: getattr(shown.config, field) for field in ("model", "dataset")}
-        if all(found.data.params.get(field, name) == name for field, name in now.items()):
-            return found
-        self.client.delete_run(found.info.run_id)
-        return None
+        kept = one_of(runs) if len(runs) > 1 else runs[0]
+        renamed = any(kept.data.params.get(field, name) != name for field, name in now.items())
+        doubled = self._is_doubled(kept)
+        for run in runs:
+            if run is not kept or renamed or doubled:
+                self.client.delete_run(run.info.run_id)
+        self.mended += doubled or len(runs) > 1
+        return None if renamed or doubled else kept
 
     def _log_dataset(self, found: Run | None, run_id: str, data: DatasetInput) -> None:
         if found is None or not found.inputs or not found.inputs.dataset_inputs:
             self.client.log_inputs(run_id, datasets=[data])
         self._sweep.add_dataset(data)
 
-    def _last(self, found: Run | None, metric: str) -> int:
-        """The last step that the run has of a metric; -1 without one."""
+    def _points(self, found: Run | None, metric: str) -> dict[int, int]:
+        """When the run has which steps of a metric (Unix time, ms); empty without one."""
+        return {point.step: point.timestamp for point in self._history(found, metric)}
+
+    def _history(self, found: Run | None, metric: str) -> list[Metric]:
         if found is None or metric not in found.data.metrics:
-            return -1
-        history = self.client.get_metric_history(found.info.run_id, metric)
-        return max(point.step for point in history)
+            return []
+        return list(self.client.get_metric_history(found.info.run_id, metric))
+
+    def _is_doubled(self, found: Run) -> bool:
+        """Did two write the run at once? What is logged together is there twice together."""
+        for metric in (_MARKER, SAMPLE_MARKER):
+            steps = [point.step for point in self._history(found, metric)]
+            if len(steps) > len({*steps}):
+                return True
+        ends = [(point.step, point.value) for point in self._history(found, _AT_THE_END)]
+        return len(ends) > len({*ends})
 
     def _log(self, run_id: str, groups: Iterable[list[Metric]]) -> None:
         """Log points; those of a group (a round, say) are in MLflow together or not at all."""
@@ -260,17 +361,10 @@ class Projection:
     def _tag(self, run_id: str, values: Mapping[str, str]) -> None:
         self.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in values.items()])
 
-    def _inherited_run(self) -> Run | None:
-        """The run that ``mlflow run`` made for this process, if it is in this tracking store."""
-        run_id = os.environ.get("MLFLOW_RUN_ID")
-        if not run_id or resolve_uri() != self.uri:
-            return None
-        return self.client.get_run(run_id)
-
-    def _experiment(self, inherited: Run | None) -> str:
-        """The experiment that the environment names, else ``fedtune``."""
-        if inherited:
-            return str(inherited.info.experiment_id)
+    def _experiment(self, given: Run | None) -> str:
+        """The experiment that the environment names, by a run or by itself, else ``fedtune``."""
+        if given:
+            return str(given.info.experiment_id)
         found = find_experiment(self.client)
         return found or str(self.client.create_experiment(experiment_name()))
 

@@ -19,6 +19,7 @@ from fedtune.provenance import git_commit
 from fedtune.tracking import names
 from fedtune.tracking.by_clients import PREFIX, Points, points_by_clients
 from fedtune.tracking.called import Called
+from fedtune.tracking.claims import one_of
 from fedtune.tracking.times import work_ms
 from fedtune.tracking.views import is_untouched, saved_view, view_key, view_tag
 from fedtune.trial.results import Result
@@ -40,13 +41,22 @@ class Told:
 
 
 class SweepRun:
-    """One sweep's run. Under ``mlflow run`` it is ``inherited``, and never made anew."""
+    """One sweep's run. Of the run that the environment may have ``given``, it is that one where
+    `mlflow run` made it ``of_project`` (then it is never made anew), else one beneath it.
+    """
 
     def __init__(
-        self, client: MlflowClient, experiment_id: str, told: Told, inherited: Run | None = None
+        self,
+        client: MlflowClient,
+        experiment_id: str,
+        told: Told,
+        given: Run | None = None,
+        *,
+        of_project: bool = False,
     ):
         self._client, self._experiment_id, self.told = client, experiment_id, told
-        self._inherited = inherited
+        self._inherited = given if given and of_project and _is_for(told.sweep, given) else None
+        self._above = given.info.run_id if given and not self._inherited else None
         self._datasets: set[tuple[str, str]] = set()
         self.run_id = ""
 
@@ -56,7 +66,10 @@ class SweepRun:
         It is the inherited one; else the newest one of this sweep is opened again, so that
         launching again to resume does not add another.
         """
-        run = self._inherited or self._find() or self._create({})
+        run = self._inherited or self._find()
+        if run is None:
+            made = self._create({})
+            run = self._find() or made  # which is another where two launches began at once
         self.run_id = run.info.run_id
         if self._has_other_params(run):
             self._renew(run)
@@ -66,6 +79,8 @@ class SweepRun:
             self._client.update_run(self.run_id, name=self.told.sweep)  # MLflow draws one by lot
         else:
             self._client.update_run(self.run_id, status="RUNNING")
+        if self._above not in (None, self.run_id):  # (an earlier version took the user's own run)
+            self._client.set_tag(self.run_id, names.PARENT, self._above)
         self._save_view()
         return self.run_id
 
@@ -76,11 +91,11 @@ class SweepRun:
         """
         results = self._results()
         points = points_by_clients(results, self.told.axes, self.told.called)
-        run = self._client.get_run(self.run_id)
-        known = self._known_points(run)
+        run = self._current()
+        known, doubled = self._known_points(run)
         # MLflow would keep both values of a step. A point that is missing now is kept as it was:
         # seeds were added, and the launch was interrupted.
-        outdated = any(points.get(key, value) != value for key, value in known.items())
+        outdated = doubled or any(points.get(key, value) != value for key, value in known.items())
         if self._has_other_params(run) or (outdated and self._may_renew(run)):
             self._renew(run)
             known = {}
@@ -102,11 +117,30 @@ class SweepRun:
             self._client.log_text(self.run_id, table + "\n", "table.md")
             self._client.log_text(self.run_id, csv, "table.csv")
 
+    def search(self, condition: str) -> list[Run]:
+        """The runs that belong to the sweep and meet ``condition``, the newest first."""
+        wanted = f"tags.`{names.SWEEP}` = '{self.told.sweep}' and {condition}"
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id],
+                wanted,
+                ViewType.ACTIVE_ONLY,
+                max_results=1000,
+                order_by=["attributes.start_time DESC"],
+                page_token=token,
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
     def add_dataset(self, data: DatasetInput) -> None:
         """Add a data set of one of the trials, unless the run has it."""
         key = (data.dataset.name, data.dataset.digest)
         if key not in self._datasets:
-            self._client.log_inputs(self.run_id, datasets=[data])
+            self._client.log_inputs(self._current().info.run_id, datasets=[data])
             self._datasets.add(key)
 
     def pages(self) -> dict[str, str]:
@@ -125,8 +159,34 @@ class SweepRun:
             return ()
 
     def _find(self) -> Run | None:
-        condition = f"tags.`{names.KIND}` = 'sweep'"
-        return newest(self._client, self._experiment_id, self.told.sweep, condition)
+        """The newest run of the sweep. Of several that launches made at once, one stays."""
+        runs = self.search(f"tags.`{names.KIND}` = 'sweep'")
+        if not runs:
+            return None
+        twins = [run for run in runs if run.data.tags.get(names.OWN) == "true"]
+        if runs[0] not in twins or len(twins) == 1:
+            return runs[0]
+        kept = one_of(twins)
+        self.run_id = kept.info.run_id
+        self._adopt()
+        for run in twins:
+            if run is not kept:
+                self._client.delete_run(run.info.run_id)
+        return kept
+
+    def _current(self) -> Run:
+        """The run as it is now; another, where a launch beside this one has made it anew."""
+        run = self._client.get_run(self.run_id)
+        if run.info.lifecycle_stage == "deleted":
+            run = self._client.get_run(self.open())
+            self._adopt()
+        return run
+
+    def _adopt(self) -> None:
+        """Have all trials' runs beneath the sweep's."""
+        for child in self.search(f"tags.`{names.KIND}` != 'sweep'"):
+            if child.data.tags.get(names.PARENT) != self.run_id:
+                self._client.set_tag(child.info.run_id, names.PARENT, self.run_id)
 
     def _create(self, tags: Mapping[str, str]) -> Run:
         """A run that begins with the launch, or before it as long as was worked already: it is to
@@ -134,7 +194,7 @@ class SweepRun:
         """
         launched = self.told.tags.get(names.LAUNCHED) or 1000 * time.time()
         started = round(float(launched)) - work_ms(self._results())
-        own = {names.KIND: "sweep", names.SWEEP: self.told.sweep}
+        own = {names.KIND: "sweep", names.SWEEP: self.told.sweep, names.OWN: "true"}
         named = {names.RUN_NAME: self.told.sweep} | dict(tags)
         return self._client.create_run(self._experiment_id, started, tags=named | own)
 
@@ -146,7 +206,7 @@ class SweepRun:
 
     def _may_renew(self, run: Run) -> bool:
         """Is the run fedtune's own? One that `mlflow run` or a script of the user's made is not."""
-        return self._inherited is None and not _is_project(run)
+        return not _is_project(run) and run.info.run_id != self._above
 
     def _renew(self, old: Run) -> None:
         """Make the run anew, with the old one's tags and artifacts and the trials' runs beneath it.
@@ -159,8 +219,7 @@ class SweepRun:
             if self._client.list_artifacts(old.info.run_id):
                 artifacts = self._client.download_artifacts(old.info.run_id, "", folder)
                 self._client.log_artifacts(self.run_id, artifacts)
-        for child in _trial_runs(self._client, self._experiment_id, self.told.sweep):
-            self._client.set_tag(child.info.run_id, names.PARENT, self.run_id)
+        self._adopt()
         self._client.delete_run(old.info.run_id)
         self._describe(run)
         if old.inputs and old.inputs.dataset_inputs:
@@ -194,13 +253,16 @@ class SweepRun:
             view = saved_view(sweep, axes, round(1000 * time.time()))
             self._client.set_experiment_tag(self._experiment_id, key, view)
 
-    def _known_points(self, run: Run) -> Points:
-        return {
-            (point.key, point.step): point.value
+    def _known_points(self, run: Run) -> tuple[Points, bool]:
+        """The points by K that the run has, and whether one of them is there twice."""
+        history = [
+            point
             for key in run.data.metrics
             if key.startswith(PREFIX)
             for point in self._client.get_metric_history(run.info.run_id, key)
-        }
+        ]
+        known = {(point.key, point.step): point.value for point in history}
+        return known, len(known) < len(history)
 
     def _note(self, table: str) -> str:
         links = " · ".join(f"[{what}]({page})" for what, page in self.pages().items())
@@ -214,26 +276,6 @@ def _is_project(run: Run) -> bool:
     return bool(run.data.tags.get(names.SOURCE_TYPE) == "PROJECT")
 
 
-def newest(client: MlflowClient, experiment_id: str, sweep: str, condition: str) -> Run | None:
-    """The newest run of a sweep that meets ``condition``."""
-    found = client.search_runs(
-        [experiment_id],
-        f"tags.`{names.SWEEP}` = '{sweep}' and {condition}",
-        ViewType.ACTIVE_ONLY,
-        max_results=1,
-        order_by=["attributes.start_time DESC"],
-    )
-    return found[0] if found else None
-
-
-def _trial_runs(client: MlflowClient, experiment_id: str, sweep: str) -> list[Run]:
-    """The runs of a sweep's trials."""
-    condition = f"tags.`{names.SWEEP}` = '{sweep}' and tags.`{names.KIND}` != 'sweep'"
-    runs: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], condition, max_results=1000, page_token=token)
-        runs += page
-        token = page.token
-        if not token:
-            return runs
+def _is_for(sweep: str, run: Run) -> bool:
+    """Was the run made for this sweep, and not for another one before it?"""
+    return _is_project(run) and run.data.tags.get(names.SWEEP, sweep) == sweep

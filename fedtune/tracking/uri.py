@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from fedtune.errors import BadInput
+from fedtune.paths import expanded
+from fedtune.redaction import remember
 from fedtune.tracking.names import EXPERIMENT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
-_SCHEMES = {"sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"}
+_DATABASES = {"postgresql", "mysql", "mssql"}
+_SCHEMES = {*_DATABASES, "sqlite", "http", "https", "databricks"}
+
+#: Every URI of a SQLite file begins so.
+_SQLITE = "sqlite:///"
+
+#: What to install for a database, by the module that SQLAlchemy imports.
+_DRIVERS = {
+    "psycopg": "'psycopg[binary]'",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+}
 
 
 def _plugged_in(scheme: str) -> bool:
@@ -25,10 +41,12 @@ def _plugged_in(scheme: str) -> bool:
 def resolve_uri(asked: str | None = None) -> str:
     """The tracking URI: ``asked``, else ``MLFLOW_TRACKING_URI``, else mlflow.db in this folder.
 
-    Absolute, because trials run in other folders. Raises BadInput for a folder: MLflow 3 tracks in
-    databases and servers.
+    Absolute, because trials run in other folders. The password of a server leaves the URI for the
+    variables in which MLflow looks for it too. Raises BadInput for a folder (MLflow 3 tracks in
+    databases and servers) and for a database whose driver is not installed.
     """
     uri = asked or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    remember(uri)
     scheme = uri.partition(":")[0] if ":" in uri or uri == "databricks" else ""
     if scheme in ("", "file"):
         raise BadInput.of(
@@ -40,24 +58,145 @@ def resolve_uri(asked: str | None = None) -> str:
     if scheme not in _SCHEMES and not _plugged_in(scheme):
         allowed = ", ".join(sorted(_SCHEMES))
         raise BadInput.of("tracking_uri", uri, f"no such kind of store; allowed are {allowed}")
-    prefix = "sqlite:///"
-    if uri.startswith(prefix) and not uri.startswith("sqlite:////"):
-        return f"{prefix}{Path(uri.removeprefix(prefix)).absolute()}"
+    if scheme in ("http", "https"):
+        return _without_password(uri)
+    if is_database_server(uri):
+        _check_driver(uri)
+    if scheme == "sqlite":
+        return _absolute(uri)
     return uri
 
 
+def writable_uri(asked: str | None = None) -> str:
+    """The same for what will write there. Raises BadInput for a SQLite file that cannot be written,
+    be it that its folder cannot.
+    """
+    uri = resolve_uri(asked)
+    path = database_path(uri)
+    why = _not_writable(path) if path else None
+    if why:
+        raise BadInput.of("tracking_uri", uri, f"{why}; allowed is a SQLite database of yours")
+    return uri
+
+
+def database_path(uri: str) -> Path | None:
+    """The file of a SQLite database; None for any other kind of store."""
+    return Path(uri.removeprefix(_SQLITE).partition("?")[0]) if uri.startswith(_SQLITE) else None
+
+
+def is_server(uri: str) -> bool:
+    """Is it one that speaks HTTP?"""
+    return uri.startswith(("http:", "https:"))
+
+
+def is_database_server(uri: str) -> bool:
+    """Is it a database that is reached over a network, by SQLAlchemy? (mysql+pymysql is mysql.)"""
+    return uri.partition(":")[0].partition("+")[0] in _DATABASES
+
+
+def _absolute(uri: str) -> str:
+    """The URI of a SQLite file with its whole path; ``~`` is a home, as everywhere else."""
+    name = uri.removeprefix(_SQLITE)
+    if not uri.startswith(_SQLITE) or name in ("", ":memory:"):
+        message = "names no file, and what is tracked in memory is gone with the command"
+        raise BadInput.of("tracking_uri", uri, f"{message}; allowed is sqlite:///mlflow.db, say")
+    return f"{_SQLITE}{expanded(name).absolute()}"
+
+
+def _without_password(uri: str) -> str:
+    try:
+        parts = urlsplit(uri)
+        named = parts.hostname and (parts.port or True)
+    except ValueError:  # a port that is no number, say
+        named = False
+    if not named:
+        message = "is no address of a server; allowed is http://host:5000, say"
+        raise BadInput.of("tracking_uri", uri, message)
+    if not parts.username or not parts.password:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _check_driver(uri: str) -> None:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ImportError as missing:
+        module = str(missing.name).partition(".")[0]
+        install = f"pip install {_DRIVERS.get(module, module)}"
+        message = f"this kind of database needs the package {module}, which is not here: {install}"
+        raise BadInput.of("tracking_uri", uri, message) from None
+    except (ArgumentError, ValueError):  # a port that is no number, say
+        message = "is no address of a database; allowed is postgresql://user@host/name, say"
+        raise BadInput.of("tracking_uri", uri, message) from None
+
+
+def _not_writable(path: Path) -> str | None:
+    """Why no process of this user can write the SQLite file, or make it; None where one can."""
+    folder = next(parent for parent in path.parents if os.path.lexists(parent))
+    try:
+        if path.exists():
+            with path.open("r+b") as file:
+                head = file.read(16)
+            if head and head != b"SQLite format 3\0":
+                return f"{path} is no SQLite database"
+        with tempfile.TemporaryFile(dir=folder):  # as SQLite does beside its file
+            return None
+    except OSError as error:
+        place = error.filename if error.filename == str(path) else folder
+        return f"{place} cannot be written to ({error.strerror})"
+
+
 def experiment_name() -> str:
-    """As the environment tells it, else ``fedtune``: its name, or its number where that is all."""
+    """As the environment tells it, else ``fedtune``: its name, or its number where that is all.
+
+    Raises BadInput for a blank name.
+    """
     number = os.environ.get("MLFLOW_EXPERIMENT_ID")
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME", number or EXPERIMENT)
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", number or EXPERIMENT)
+    if not name.strip():
+        message = "is blank; unset the variable, or give the experiment a name"
+        raise BadInput.of("MLFLOW_EXPERIMENT_NAME", name, message)
+    return name
 
 
 def find_experiment(client: MlflowClient) -> str | None:
     """The experiment that the environment names, by number or by name, else ``fedtune``; None
     where there is none of that name yet.
+
+    Raises BadInput for a number that MLflow does not know, and for an experiment that was deleted.
     """
-    number = os.environ.get("MLFLOW_EXPERIMENT_ID")
-    if number:
-        return number
-    known = client.get_experiment_by_name(experiment_name())
-    return str(known.experiment_id) if known else None
+    from mlflow.exceptions import MlflowException
+
+    name, number = experiment_name(), os.environ.get("MLFLOW_EXPERIMENT_ID")
+    variable = "MLFLOW_EXPERIMENT_ID" if number else "MLFLOW_EXPERIMENT_NAME"
+    try:
+        known = client.get_experiment(number) if number else client.get_experiment_by_name(name)
+    except MlflowException as error:
+        if not number or error.error_code not in UNKNOWN:
+            raise
+        message = "MLflow has no such experiment; unset the variable, or give it a number that is"
+        raise BadInput.of(variable, number, f"{message} there") from None
+    if known is None:
+        return None
+    _check_lives(known, variable)
+    return str(known.experiment_id)
+
+
+#: MLflow's codes for an id that it does not have, or that cannot be one.
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+def _check_lives(experiment: Experiment, variable: str) -> None:
+    if experiment.lifecycle_stage == "deleted":
+        number = experiment.experiment_id
+        shown = number if variable.endswith("ID") else experiment.name
+        message = (
+            f"this experiment was deleted in MLflow; restore it (`mlflow experiments restore "
+            f"--experiment-id {number}`), or name another in MLFLOW_EXPERIMENT_NAME"
+        )
+        raise BadInput.of(variable, shown, message)

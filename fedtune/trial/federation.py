@@ -36,7 +36,7 @@ from fedtune.paths import follow_umask
 from fedtune.trial.activity import Activity, Watch, unwatched
 from fedtune.trial.identity import Trial
 from fedtune.trial.isolation import TURN
-from fedtune.trial.prepare import check_model, data_facts, open_examples, recipe_of
+from fedtune.trial.prepare import check_unchanged, data_facts, open_examples, recipe_of
 
 BYTES_PER_PARAMETER = 4  # fp32, the precision in which parameters travel
 
@@ -60,7 +60,7 @@ class Federation:
         Federation.inputs_here.add((trial.model_hash, trial.dataset_hash))
         with self._settings():
             self.device = torch.device(config.device)
-            check_model(trial)
+            check_unchanged(trial)
             tokens, examples = open_examples(trial)
             self.facts: dict[str, Any] = data_facts(trial)
             model = load_classifier(

@@ -23,6 +23,7 @@ import yaml
 
 from fedtune.paths import link_fault
 from fedtune.provenance import git_commit, hardware, libraries
+from fedtune.redaction import redacted
 from fedtune.trial import locks
 from fedtune.trial.begun import ORIGIN, read_begun
 from fedtune.trial.identity import ENGINE, Trial
@@ -188,7 +189,7 @@ class TrialFolder:
         try:
             self._check_to_write(self.path)
             self.path.mkdir(exist_ok=True)
-            write_atomically(self.failure, text)
+            write_atomically(self.failure, redacted(text))
         except (OSError, DamagedFolder):
             return None
         return self.failure
@@ -301,7 +302,7 @@ class TrialFolder:
         or, at once, where this process has it already.
 
         The lock is the operating system's, so it is gone with the process that held it, however
-        that ended. FolderGone where the store is not there.
+        that ended.
         """
         self._make()
         path = self.path / "lock"
@@ -335,7 +336,7 @@ class TrialFolder:
     # What is touched
 
     def _make(self) -> None:
-        """Make the folder, in a store that is there; FolderGone where it was taken away."""
+        """Make the folder; FolderGone where it was taken away from who holds it."""
         if self._lock is not None:
             if not locks.is_at(self._lock, self.path / "lock"):
                 raise FolderGone(
@@ -345,10 +346,8 @@ class TrialFolder:
             return
         self._check_to_write(self.path)
         try:
-            self.path.mkdir(exist_ok=True)
-        except FileNotFoundError:
-            raise FolderGone(f"{self.store} is not there (any more): no such folder") from None
-        except FileExistsError:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
             raise DamagedFolder(f"{self.path} is no folder; {ANEW}") from None
 
     def file(self, path: Path) -> Path | None:

@@ -19,7 +19,7 @@ from fedtune.errors import BadInput, Fault
 from fedtune.federated.local import LocalTraining
 from fedtune.machine import available_cores, device_exists, has_bf16
 from fedtune.models.classifier import drawn_anew
-from fedtune.models.configuration import architecture_fault, describe
+from fedtune.models.configuration import WITHOUT_BF16, architecture_fault, describe, read_config
 from fedtune.models.zoo import (
     PAPER_LEARNING_RATE,
     TOKENIZER_FILES,
@@ -78,7 +78,7 @@ def prepare(
         max_rounds=min(2 * budget, MOST_ROUNDS)
         if config.max_rounds == "auto"
         else config.max_rounds,
-        precision=_settle_precision(config.precision, device),
+        precision=_settle_precision(config.precision, device, model),
         device=device,
         threads=max(cores // max(min(cores, num_federated), 1), 1)
         if config.threads == "auto"
@@ -109,23 +109,17 @@ def prepare_all(configs: Sequence[TrialConfig], **how: Any) -> list[Trial]:
 
 
 def open_examples(trial: Trial) -> tuple[Tokens, Examples]:
-    """The tokens of a prepared trial, memory-mapped, and the part of them that it uses.
-
-    Raises BadInput where they are others by now than those that the trial is named by.
-    """
-    tokens, examples = _opened(trial.tokens_dir, trial.config)
-    if examples.content_hash != trial.dataset_hash:
-        raise BadInput.of("dataset", trial.config.dataset, f"{_CHANGED}, in {trial.tokens_dir}")
-    return tokens, examples
+    """The tokens of a prepared trial, memory-mapped, and the part of them that it uses."""
+    return _opened(trial.tokens_dir, trial.config)
 
 
-def check_model(trial: Trial) -> None:
-    """Raise BadInput where the model's files are others than those that the trial is named by."""
+def check_unchanged(trial: Trial) -> None:
+    """Raise BadInput where tokens or model are others by now than those the trial is named by."""
+    changed = "has changed since this trial was planned; launch it again"
+    if open_examples(trial)[1].content_hash != trial.dataset_hash:
+        raise BadInput.of("dataset", trial.config.dataset, f"{trial.tokens_dir} {changed}")
     if content_hash(Path(trial.model_dir)) != trial.model_hash:
-        raise BadInput.of("model", trial.config.model, f"{_CHANGED}, in {trial.model_dir}")
-
-
-_CHANGED = "has changed since this trial was planned; launch it again"
+        raise BadInput.of("model", trial.config.model, f"{trial.model_dir} {changed}")
 
 
 def _opened(directory: str, config: TrialConfig) -> tuple[Tokens, Examples]:
@@ -268,7 +262,13 @@ def _settle_rate(config: TrialConfig, model: ModelSource) -> float:
     return model.learning_rate if config.client_optimizer == "sgd" else PAPER_LEARNING_RATE
 
 
-def _settle_precision(asked: str, device: str) -> Literal["fp32", "bf16"]:
+def _settle_precision(asked: str, device: str, model: ModelSource) -> Literal["fp32", "bf16"]:
+    kind = read_config(model.directory)["model_type"]
+    if kind in WITHOUT_BF16:
+        if asked != "bf16":
+            return "fp32"
+        why = f"transformers' code of {kind} fails in bf16; allowed is 'fp32' or 'auto'"
+        raise BadInput.of("precision", asked, why)
     if asked == "auto":  # a GPU that is not here is taken for one of the last years
         return "bf16" if not device_exists(device) or has_bf16(device) else "fp32"
     return "bf16" if asked == "bf16" else "fp32"

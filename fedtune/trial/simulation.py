@@ -103,6 +103,8 @@ def run_trial(
         digest = LogDigest(begun_with(trial, federation.facts))
         yield from _new_rounds(federation, [], digest, None, target)
         return
+    if not folder.store.is_dir():  # who wants one makes it; a launch's may have been removed
+        raise FolderGone(f"the store {folder.store} is not there (any more)")
     with folder.lock(HANDOVER_S), ActivityFile(folder) as note:
         folder.failure.unlink(missing_ok=True)
         trial = as_begun(trial, folder)

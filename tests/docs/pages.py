@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 #: What a person reads: the front page, what stands beside it, and every page of the site. (A
 #: report's tables are files to take, not pages.)
 PAGES = (
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted(p for p in (ROOT / "docs").rglob("*.md") if not {"_build", "tables"} & {*p.parts}),
 )
 

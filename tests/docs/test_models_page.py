@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
 
-from fedtune.models.configuration import REFUSED, padding_of
+from fedtune.models.configuration import REFUSED, WITHOUT_BF16, padding_of
 from fedtune.models.packed import PACKED
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/own-model.md"
@@ -36,3 +36,8 @@ def test_the_page_has_a_row_for_every_way_and_every_refusal() -> None:
     page = PAGE.read_text(encoding="utf-8").splitlines()
     absent = [line for line in rows if line not in page]
     assert not absent, "rows that the page lacks:\n" + "\n".join(absent)
+
+
+def test_the_page_names_those_that_fail_in_bf16() -> None:
+    named = " and ".join(f"`{kind}`" for kind in sorted(WITHOUT_BF16))
+    assert f"{named} fail in bf16" in PAGE.read_text(encoding="utf-8")

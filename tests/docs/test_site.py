@@ -84,7 +84,8 @@ def test_nothing_in_the_site_names_a_folder_of_this_machine(site: Path) -> None:
 
 
 def test_links_of_the_pages_beside_it_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"):
+        page = ROOT / name
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
             if not target.startswith(("http://", "https://")):
                 assert (ROOT / target).exists(), f"{page.name}: {target}"

@@ -20,7 +20,7 @@ from fedtune.data.batches import Batch, DeviceSplit
 from fedtune.data.token_arrays import Split
 from fedtune.errors import BadInput
 from fedtune.models.classifier import drawn_anew, head_names, load_classifier
-from fedtune.models.configuration import BY_LENGTH, REFUSED, padding_of
+from fedtune.models.configuration import BY_LENGTH, REFUSED, WITHOUT_BF16, padding_of
 from fedtune.models.forward import forward_of
 from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import prepare
@@ -29,7 +29,18 @@ TRAINED = [kind for kind in KINDS if kind not in REFUSED]
 #: One or two of each way to attend, to pad, to find a text's end, and to keep a head; the others
 #: are marked slow.
 QUICK = (
-    *("albert", "bart", "bert", "big_bird", "convbert", "deberta-v2", "distilbert", "fnet", "gpt2"),
+    *(
+        "albert",
+        "bart",
+        "bert",
+        "big_bird",
+        "convbert",
+        "deberta",
+        "deberta-v2",
+        "distilbert",
+        "fnet",
+        "gpt2",
+    ),
     *("gemma3", "mixtral", "modernbert", "mpnet", "qwen2", "roberta", "t5", "xlm", "xlnet"),
 )
 LABELS = ("a", "b", "c")
@@ -149,6 +160,33 @@ def test_scores_do_not_depend_on_the_batch(kind: str, pretrained: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", one_of_each(TRAINED))
+def test_products_may_be_in_bf16(kind: str, pretrained: Any) -> None:
+    """Where transformers' code allows it; where it does not, `auto` knows."""
+    model = load_classifier(pretrained(kind), label_names=LABELS, seed=0).train()
+    if kind in WITHOUT_BF16:
+        with pytest.raises(RuntimeError, match="BFloat16"):
+            forward_of(model, "bf16")(texts())
+        return
+    scores = forward_of(model, "bf16")(texts())
+    assert scores.dtype == torch.float32
+    scores.logsumexp(-1).sum().backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+
+@pytest.mark.parametrize("kind", ["deberta", "xmod"])
+def test_auto_is_fp32_where_an_architecture_has_no_bf16(
+    kind: str, pretrained: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedtune.trial.prepare.has_bf16", lambda device: True)
+    folder = pretrained(kind)
+    assert prepare(quick(folder)).config.precision == "fp32"
+    assert prepare(quick(folder, precision="fp32")).config.precision == "fp32"
+    with pytest.raises(BadInput, match=rf"^precision='bf16': .*{kind}.*allowed is 'fp32'"):
+        prepare(quick(folder, precision="bf16"))
+
+
+@pytest.mark.parametrize("kind", one_of_each(TRAINED))
 def test_what_is_drawn_anew_is_what_transformers_misses(kind: str, pretrained: Any) -> None:
     """Told by headers alone, it is what loading finds; and the seed draws it, each time alike."""
     folder = pretrained(kind)
@@ -174,7 +212,7 @@ def test_what_cannot_be_trained_is_refused_at_once_with_a_reason(
 
 
 def test_every_kind_that_is_listed_is_one_of_transformers() -> None:
-    assert BY_LENGTH | set(REFUSED) | set(QUICK) <= set(KINDS)
+    assert BY_LENGTH | WITHOUT_BF16 | set(REFUSED) | set(QUICK) <= set(KINDS)
     assert not BY_LENGTH & set(REFUSED)
 
 

@@ -120,21 +120,74 @@ def test_where_a_sweep_has_grown_its_run_is_made_anew_with_all_trials_beneath_it
     assert [each.dataset.name for each in datasets] == ["toy"]
 
 
-def test_a_run_of_the_users_own_that_a_launch_is_given_stays(
-    ended: Plan, bert: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As of a script that begins a run, logs a parameter and calls `fedtune run`."""
-    own = client.create_run(client.create_experiment("mine"), tags={names.SOURCE_TYPE: "LOCAL"})
+def own_run(client: MlflowClient, **tags: str) -> Run:
+    """A run that a script of the user's, or `mlflow run`, has begun."""
+    number = client.create_experiment("mine")
+    shown = {key.replace("_", "."): value for key, value in tags.items()}
+    own = client.create_run(number, run_name="my notes", tags=shown)
     client.log_param(own.info.run_id, "clients", "a word of mine")
+    return client.get_run(own.info.run_id)
+
+
+@pytest.mark.parametrize("tags", [{}, {"mlflow_source_type": "PROJECT"}], ids=["script", "project"])
+def test_a_run_of_the_users_own_stays_as_it_is_and_has_every_sweep_beneath_it(
+    ended: Plan,
+    bert: str,
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tags: dict[str, str],
+) -> None:
+    """As of a script that begins a run and calls `fedtune run`, or of a project that does."""
+    own = own_run(client, **tags)
     monkeypatch.setenv("MLFLOW_RUN_ID", own.info.run_id)
 
     launch(bert, "2", tmp_path)
     launch(bert, "8", tmp_path)
+    launch(bert, "8", tmp_path, name="other")
 
-    after = client.get_run(own.info.run_id)
-    assert after.info.lifecycle_stage == "active"
-    assert after.data.params["clients"] == "a word of mine"
-    assert after.data.tags[names.SWEEP] == "study"
+    assert client.get_run(own.info.run_id).to_dictionary() == own.to_dictionary()
+    for sweep, spans in (("study", "1,2,8"), ("other", "1,8")):
+        run = sweep_run(client, sweep, "mine")
+        assert run.info.run_name == sweep
+        assert run.info.status == "FINISHED"
+        assert run.data.params["clients"] == spans
+        assert run.data.tags[names.PARENT] == own.info.run_id
+        trials = trial_runs(client, sweep, "mine").values()
+        assert {t.data.tags[names.PARENT] for t in trials} == {run.info.run_id}
+
+
+def test_the_run_that_mlflow_run_makes_for_fedtunes_project_is_the_sweeps(
+    ended: Plan, bert: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not another sweep's too, where the variable outlives it."""
+    own = own_run(client, mlflow_source_type="PROJECT")
+    monkeypatch.setenv("MLFLOW_RUN_ID", own.info.run_id)
+    for name in ("study", "other"):
+        args = toy_run(bert, "2", name=name, budget_rounds=2, max_rounds=4)
+        done = call(*args, "--store", ".", "--no-ray", "--of-project", folder=tmp_path)
+        assert done.code == 0, done.everything
+
+    run = sweep_run(client, "study", "mine")
+    assert run.info.run_id == own.info.run_id
+    assert run.info.run_name == "study"
+    assert run.data.params["clients"] == "a word of mine"
+    assert sweep_run(client, "other", "mine").data.tags[names.PARENT] == own.info.run_id
+
+
+def test_a_run_that_an_earlier_version_took_for_the_sweeps_is_not_beneath_itself(
+    ended: Plan, bert: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = own_run(client)
+    for key, value in ((names.KIND, "sweep"), (names.SWEEP, "study")):
+        client.set_tag(own.info.run_id, key, value)
+    monkeypatch.setenv("MLFLOW_RUN_ID", own.info.run_id)
+
+    launch(bert, "2", tmp_path)
+
+    run = sweep_run(client, "study", "mine")
+    assert run.info.run_id == own.info.run_id
+    assert names.PARENT not in run.data.tags
 
 
 def test_a_trial_that_went_on_changes_its_point_and_leaves_one(

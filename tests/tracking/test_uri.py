@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from fedtune.errors import BadInput
@@ -13,7 +16,60 @@ def test_a_server_is_taken_as_it_is_named(uri: str) -> None:
     assert resolve_uri(uri) == uri
 
 
+@pytest.mark.parametrize("uri", ["http://", "https:///mlflow", "http://host:port", "http:host"])
+def test_an_address_that_names_no_server_is_refused(uri: str) -> None:
+    with pytest.raises(BadInput, match="is no address of a server"):
+        resolve_uri(uri)
+
+
 @pytest.mark.parametrize("uri", ["mlruns", "file:///mlruns", "databricks/mlruns", "ftp://host"])
 def test_what_mlflow_cannot_track_in_is_refused(uri: str) -> None:
     with pytest.raises(BadInput, match="tracking_uri"):
         resolve_uri(uri)
+
+
+def test_a_home_in_the_name_of_a_file_is_a_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert resolve_uri("sqlite:///~/x.db") == f"sqlite:///{tmp_path}/x.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///~/a/y.db")
+    assert resolve_uri() == f"sqlite:///{tmp_path}/a/y.db"
+    assert resolve_uri("sqlite:////srv/~/x.db") == "sqlite:////srv/~/x.db"
+    here = Path.cwd()
+    assert resolve_uri("sqlite:///~nobody-here/x.db") == f"sqlite:///{here}/~nobody-here/x.db"
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite://x.db"])
+def test_a_database_that_is_no_file_is_refused(uri: str) -> None:
+    with pytest.raises(BadInput, match="names no file"):
+        resolve_uri(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("postgresql://host/db", "needs the package psycopg"),
+        ("postgresql+psycopg2://host/db", "which is not here: pip install psycopg2-binary"),
+        ("mysql+pymysql://host/db", "needs the package pymysql, which is not here: pip install py"),
+        ("mssql+pyodbc://host/db", "needs the package pyodbc"),
+        ("postgresql+nosuch://host/db", "is no address of a database"),
+        ("postgresql://host:port/db", "is no address of a database"),
+    ],
+)
+def test_a_database_whose_driver_is_missing_is_refused(uri: str, said: str) -> None:
+    with pytest.raises(BadInput, match="tracking_uri") as told:
+        resolve_uri(uri)
+    assert said in str(told.value)
+
+
+def test_the_password_of_a_server_goes_where_mlflow_looks_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(variable, "")  # which is undone
+    assert (
+        resolve_uri("https://ada:p%40ss:w@host:5000/mlflow?x=1") == "https://host:5000/mlflow?x=1"
+    )
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "ada"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "p@ss:w"

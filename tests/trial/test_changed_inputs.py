@@ -17,7 +17,7 @@ from fedtune import BadInput
 from fedtune.cost.trial_cost import need
 from fedtune.data.tokenization import write_tokens
 from fedtune.trial.federation import Federation
-from fedtune.trial.prepare import open_examples, prepare
+from fedtune.trial.prepare import prepare
 
 Rows = Sequence[tuple[str, int]]
 ROWS: Rows = [(f"rain and snow {number}", number % 2) for number in range(40)]
@@ -173,7 +173,6 @@ def test_what_changes_between_plan_and_run_is_refused(model: Path, data: Path) -
     in_csv(data, ROWS)
     write_tokens(str(data / "train.csv"), model, made, max_length=32, test_fraction=0.2)
     trial = prepare(quick(str(model), dataset=str(made), test_examples=8))
-    open_examples(trial)
 
     in_csv(data, OTHERS)
     write_tokens(str(data / "train.csv"), model, made, max_length=32, test_fraction=0.2)

@@ -15,7 +15,8 @@ from fedtune import TrialConfig
 from fedtune.trial import folder as folder_module
 from fedtune.trial import simulation
 from fedtune.trial.federation import Federation
-from fedtune.trial.folder import DamagedFolder, TrialFolder
+from fedtune.trial.folder import TrialFolder
+from fedtune.trial.round_log import DamagedFolder
 
 
 def finished(bert: str, store: Path) -> tuple[TrialConfig, TrialFolder]:

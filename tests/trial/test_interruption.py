@@ -20,7 +20,7 @@ from transformers import BertConfig, BertModel
 
 from fedtune import TrialConfig
 from fedtune.trial import simulation
-from fedtune.trial.folder import TrialInUse
+from fedtune.trial.locks import TrialInUse
 
 HERE = Path(__file__).parent
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from quick import files, folder_of, log_lines, quick, run, take
 from fedtune import BadInput, TrialConfig, simulate
 from fedtune.trial import simulation
 from fedtune.trial.federation import Federation
-from fedtune.trial.folder import TrialFolder, TrialInUse
+from fedtune.trial.folder import TrialFolder
+from fedtune.trial.locks import TrialInUse
 from fedtune.trial.prepare import prepare
 from fedtune.trial.results import read_result
 
@@ -207,15 +209,34 @@ def test_a_checkpoint_that_takes_long_to_write_is_written_less_often() -> None:
     assert [simulation.checkpoint_pause(took_s) for took_s in (0.0, 0.01, 2.0)] == [1.0, 1.0, 20.0]
 
 
+#: Another process that holds a trial until its standard input ends.
+HOLDS = """
+import sys
+from pathlib import Path
+from fedtune.trial.folder import TrialFolder
+with TrialFolder(Path(sys.argv[1]), sys.argv[2]).lock():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_a_trial_in_use_is_refused_and_its_owner_named(
     bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(simulation, "HANDOVER_S", 0.0)
     config = quick(bert)
-    first = simulate(config, tmp_path)
-    next(first)
-    owner = re.escape(f"process {os.getpid()} on {socket.gethostname()}")
-    with pytest.raises(TrialInUse, match=f"in use by {owner}"):
-        next(simulate(config, tmp_path))
-    assert [record["round"] for record in first] == [1, 2, 3]
+    folder = folder_of(config, tmp_path)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path), folder.trial_id],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        assert holder.stdout
+        assert holder.stdin
+        assert holder.stdout.readline() == b"held\n"
+        owner = re.escape(f"process {holder.pid} on {socket.gethostname()}")
+        with pytest.raises(TrialInUse, match=f"in use by {owner}"):
+            next(simulate(config, tmp_path))
+        holder.stdin.close()
     assert len(run(config, tmp_path)) == 4, "it is free again"

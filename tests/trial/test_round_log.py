@@ -14,10 +14,10 @@ from quick import folder_of, quick, run, take
 
 from fedtune import TrialConfig, simulate
 from fedtune.trial import simulation
-from fedtune.trial.folder import DamagedFolder, TrialFolder
+from fedtune.trial.folder import TrialFolder
 from fedtune.trial.prepare import prepare
 from fedtune.trial.results import read_result
-from fedtune.trial.round_log import DIGEST, LogDigest
+from fedtune.trial.round_log import DIGEST, DamagedFolder, LogDigest
 
 
 @pytest.fixture

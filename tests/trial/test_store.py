@@ -15,9 +15,10 @@ from quick import files, folder_of, quick, run, take
 from fedtune import TrialConfig, simulate
 from fedtune.errors import BadInput
 from fedtune.trial.activity import ActivityFile
-from fedtune.trial.folder import DamagedFolder, FolderGone, TrialFolder
+from fedtune.trial.folder import FolderGone, TrialFolder
 from fedtune.trial.prepare import prepare
 from fedtune.trial.results import read_result
+from fedtune.trial.round_log import DamagedFolder
 from fedtune.trial.simulation import note_failure
 from fedtune.trial.system import read_samples
 

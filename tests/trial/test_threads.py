@@ -15,7 +15,7 @@ from quick import quick, run, timeless
 from fedtune import TrialConfig, simulate
 from fedtune.models import forward
 from fedtune.randomness import derive_seed, generator, seeded
-from fedtune.trial.folder import TrialInUse
+from fedtune.trial.locks import TrialInUse
 
 
 @pytest.fixture

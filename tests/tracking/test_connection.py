@@ -1,0 +1,227 @@
+"""What is wrong with MLflow is told before the first round, and what may pass is a warning."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from support import Done, call, free_port, new_database, toy_run, trial_runs
+
+from fedtune.run import session
+from fedtune.tracking import connection, writer
+
+
+def launch(bert: str, uri: str, folder: Path, **settings: object) -> Done:
+    short = {"budget_rounds": 1, "max_rounds": 1, "train_examples": 32, "test_examples": 32}
+    args = toy_run(bert, "2", **short | settings)
+    return call(*args, "--no-ray", "--tracking-uri", uri, folder=folder)
+
+
+def refused(done: Done, folder: Path, *said: str) -> None:
+    """Nothing was started, and one line says why."""
+    assert done.code == 2, done.everything
+    assert "starts" not in done.out
+    assert not list(folder.glob("trials/*/rounds.jsonl"))
+    lines = done.err.splitlines()
+    assert len(lines) == 1, done.everything
+    for words in said:
+        assert words in lines[0], done.everything
+
+
+# What the environment says
+
+
+def test_a_blank_name_of_an_experiment_is_refused(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "")
+    done = launch(bert, new_database(tmp_path), tmp_path)
+    refused(done, tmp_path, "MLFLOW_EXPERIMENT_NAME='': is blank; unset the variable")
+
+
+@pytest.mark.parametrize("number", ["77", "mine"])
+def test_an_experiment_or_a_run_that_mlflow_does_not_have_is_refused(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    for variable, what in (("MLFLOW_EXPERIMENT_ID", "experiment"), ("MLFLOW_RUN_ID", "run")):
+        uri = new_database(tmp_path)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with monkeypatch.context() as patched:
+            patched.setenv(variable, number)
+            done = launch(bert, uri, tmp_path)
+            refused(done, tmp_path, f"{variable}={number!r}: MLflow has no such {what}")
+            if what == "experiment":
+                for command in (["sync"], ["report"]):
+                    told = call(*command, "--tracking-uri", uri, folder=tmp_path)
+                    assert told.code == 2, told.everything
+
+
+def test_what_was_deleted_in_mlflow_is_refused_with_what_mends_it(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = new_database(tmp_path)
+    client = MlflowClient(uri)
+    number = client.create_experiment("fedtune")
+    run_id = client.create_run("0").info.run_id
+    client.delete_experiment(number)
+    client.delete_run(run_id)
+
+    mend = f"`mlflow experiments restore --experiment-id {number}`"
+    refused(launch(bert, uri, tmp_path), tmp_path, "MLFLOW_EXPERIMENT_NAME='fedtune'", mend)
+    with monkeypatch.context() as patched:
+        patched.setenv("MLFLOW_EXPERIMENT_ID", number)
+        refused(launch(bert, uri, tmp_path), tmp_path, f"MLFLOW_EXPERIMENT_ID='{number}'", mend)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with monkeypatch.context() as patched:
+        patched.setenv("MLFLOW_RUN_ID", run_id)
+        refused(launch(bert, uri, tmp_path), tmp_path, "MLFLOW_RUN_ID=", "was deleted in MLflow")
+
+    client.restore_experiment(number)
+    assert launch(bert, uri, tmp_path).code == 0
+    assert set(trial_runs(client, "bert-toy")) == {1, 2}
+
+
+# What a SQLite file is
+
+
+def test_a_database_that_cannot_be_opened_is_refused(bert: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_text("not a database, but a text of some length\n")
+    (tmp_path / "folder.db").mkdir()
+    for name, why in (
+        ("notes.db", "is no SQLite database"),
+        ("folder.db", "cannot be written to"),
+        ("notes.db/mlflow.db", "cannot be written to"),
+    ):
+        done = launch(bert, f"sqlite:///{name}", tmp_path)
+        refused(done, tmp_path, "tracking_uri=", why)
+    assert "cannot be written to" in launch(bert, "sqlite:////proc/x.db", tmp_path).err
+
+
+def test_a_database_of_another_program_is_refused_with_what_mlflow_says(
+    bert: str, tmp_path: Path
+) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.executescript(
+            "CREATE TABLE alembic_version (version_num VARCHAR(32));"
+            "INSERT INTO alembic_version VALUES ('of-nobody');"
+            "CREATE TABLE runs (run_uuid VARCHAR(32)); INSERT INTO runs VALUES ('one');"
+        )
+    done = launch(bert, f"sqlite:///{tmp_path}/mlflow.db", tmp_path)
+    refused(done, tmp_path, "tracking_uri=", "MLflow cannot open it (", "of-nobody")
+
+
+# What answers at an address
+
+
+@contextlib.contextmanager
+def answering(status: int, body: str = "") -> Iterator[str]:
+    """A server of which every answer is this one."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@contextlib.contextmanager
+def hanging() -> Iterator[str]:
+    """A server that takes every connection and never answers."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(64)
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, "<html>a page</html>", "what answers there is no MLflow server"),
+        (404, "", "what answers there is no MLflow server"),
+        (401, "", "MLFLOW_TRACKING_USERNAME"),
+        (403, "", "MLFLOW_TRACKING_TOKEN"),
+    ],
+)
+def test_a_server_that_mlflow_cannot_work_with_is_refused(
+    bert: str, tmp_path: Path, status: int, body: str, said: str
+) -> None:
+    with answering(status, body) as address:
+        refused(launch(bert, address, tmp_path), tmp_path, f"tracking_uri='{address}'", said)
+
+
+def went_on(done: Done, folder: Path, *said: str) -> None:
+    """A warning came before the first round, and what is left to do at the end."""
+    assert done.code == 1, done.everything
+    assert "Traceback" not in done.everything
+    before, _, after = done.out.partition("K001 bert toy s0: starts")
+    (warning,) = (line for line in before.splitlines() if "does not answer" in line)
+    for words in (*said, "`fedtune sync`"):
+        assert words in warning
+    assert len(list(folder.glob("trials/*/rounds.jsonl"))) == 2
+    assert after.count("is not in MLflow whole") == 2
+    assert "`fedtune sync` brings MLflow up to date" in after
+
+
+def test_a_server_that_is_away_is_a_warning(bert: str, tmp_path: Path) -> None:
+    done = launch(bert, f"http://127.0.0.1:{free_port()}", tmp_path)
+    went_on(done, tmp_path, "Connection refused")
+
+
+def test_a_server_that_fails_is_a_warning(bert: str, tmp_path: Path) -> None:
+    with answering(503) as address:
+        went_on(launch(bert, address, tmp_path), tmp_path, "HTTP 503")
+
+
+def test_a_server_that_hangs_holds_nothing_up(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "ANSWER_S", 0.3)
+    monkeypatch.setattr(writer, "PATIENCE_S", 0.2)
+    with hanging() as address:
+        done = launch(bert, address, tmp_path)
+        went_on(done, tmp_path, "no answer within 0.3 s")
+        synced = call("sync", "--tracking-uri", address, folder=tmp_path)
+        assert synced.code == 1
+        assert "no answer within 0.3 s" in synced.out
+        told = call("report", "--tracking-uri", address, folder=tmp_path)
+        assert told.code == 1, told.everything
+    assert call("sync", "--tracking-uri", new_database(tmp_path), folder=tmp_path).code == 0
+
+
+# `mlflow ui`
+
+
+def test_where_a_bare_mlflow_ui_shows_something_else_the_whole_command_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert session.ui_command(uri).endswith("mlflow ui")
+    (tmp_path / "mlruns" / "models").mkdir(parents=True)  # what MLflow 3 makes for artifacts
+    (tmp_path / "mlruns" / "models" / "meta.yaml").touch()
+    assert session.ui_command(uri).endswith("mlflow ui")
+
+    with monkeypatch.context() as patched:
+        patched.setenv("MLFLOW_BACKEND_STORE_URI", "sqlite:///other.db")
+        assert session.ui_command(uri).endswith(f"mlflow ui --backend-store-uri {uri}")
+    (tmp_path / "mlruns" / "0").mkdir()
+    (tmp_path / "mlruns" / "0" / "meta.yaml").touch()
+    assert session.ui_command(uri).endswith(f"mlflow ui --backend-store-uri {uri}")
