@@ -51,6 +51,7 @@ def study(tiny: Path) -> str:
     )
 
 
+@pytest.mark.slow
 def test_two_launches_and_one_interrupted_five_times_give_the_same_tables(
     study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,8 +147,12 @@ def _sync(store: Path, plan: Plan, uri: str, refused: list[str]) -> str:
             projection.set_outcome(result, "waiting")
     told = f"{added} rounds added"
     if projection.mended:
-        told += f", {projection.mended} trials made anew that were there twice"
+        told += f", {_trials(projection.mended)} made anew that stood there twice"
     if at_work:  # the sweep's end is theirs too
-        return f"{told}, {at_work} trials left to whoever is at work on them"
+        return f"{told}, {_trials(at_work)} left to whoever is at work there"
     projection.close_sweep(report.status, *closing.as_artifacts(plan, report))
     return told
+
+
+def _trials(number: int) -> str:
+    return f"{number} trial{'s' * (number != 1)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from fedtune.errors import BadInput, first_line
+from fedtune.errors import BadInput, first_line, readable
 
 #: How texts of different lengths are put into a batch for transformers' own code.
 Padding = Literal["right", "left", "none"]
@@ -74,8 +74,12 @@ def read_config(directory: Path, name: str | None = None) -> dict[str, Any]:
     path = directory / "config.json"
     asked = name or str(directory)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        with readable("model", asked):
+            text = path.read_text(encoding="utf-8")
+        config = json.loads(text)
+    except BadInput:
+        raise
+    except (ValueError, RecursionError) as error:
         raise BadInput.of(
             "model", asked, f"{path} is not valid JSON: {first_line(error)[:200]}"
         ) from None

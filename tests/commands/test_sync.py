@@ -69,7 +69,7 @@ def test_what_a_launch_is_at_work_on_is_left_to_it_and_the_sweeps_end_too(
     with launching(tmp_path, [eight.trial_id]):
         done = sync(tmp_path)
 
-        assert "study: 3 rounds added, 1 trials left to whoever is at work on them" in done.out
+        assert "study: 3 rounds added, 1 trial left to whoever is at work there" in done.out
         assert {k: r.info.status for k, r in trial_runs(client, "study").items()} == {1: "FINISHED"}
         assert sweep_run(client, "study").info.status == "RUNNING"
         assert names.NOTE not in sweep_run(client, "study").data.tags

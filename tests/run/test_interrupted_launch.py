@@ -47,6 +47,7 @@ def wait_for_rounds(launch: Started, store: Path, clients: int) -> str:
     return found
 
 
+@pytest.mark.slow
 def test_a_launch_without_ray_that_is_killed_goes_on_after_its_last_round(
     bert: str, tmp_path: Path, uninterrupted: Path
 ) -> None:

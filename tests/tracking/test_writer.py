@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fedtune.config import TrialConfig
@@ -21,7 +22,7 @@ def test_a_server_that_refuses_is_given_up_as_one_that_is_silent_is(tmp_path: Pa
     trials = {t.trial_id: t for t in map(trial, range(1, 61))}
     attempts: list[float] = []
 
-    def refused() -> Projection:
+    def refused(on_step: Callable[[], None]) -> Projection:
         attempts.append(time.sleep(0.05) or 0.0)  # as long as its client tries
         raise ConnectionError("connection refused")
 

@@ -100,7 +100,7 @@ def test_a_trial_that_another_store_is_at_work_on_is_left_to_it(
         with pytest.raises(TrialInUse, match=owner):
             other.check_free({trial.trial_id: 0})
         other.check_free({plan.trials[1].trial_id: 0})
-        assert "1 trials left to whoever is at work on them" in sync(uri, second).out
+        assert "1 trial left to whoever is at work there" in sync(uri, second).out
         one.project(result)
     other.check_free({trial.trial_id: 0})
     assert other.project(read_result(second, trial), "FINISHED") == 0
@@ -245,7 +245,7 @@ def test_sync_mends_what_is_there_twice(plan: Plan, stores: tuple[Path, Path], u
     (point, *_) = client.get_metric_history(parent.run_id, key)
     client.log_metric(parent.run_id, key, point.value, point.timestamp + 7, point.step)
 
-    assert ", 3 trials made anew that were there twice" in sync(uri, first).out
+    assert ", 3 trials made anew that stood there twice" in sync(uri, first).out
 
     assert steps(client) == ROUNDS
     assert_whole(client, "study", first)
