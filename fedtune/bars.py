@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import IO, Any
 
@@ -18,14 +19,16 @@ def new_bar(what: str, total: int, wanted: bool = True) -> Any:
         bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
         leave=False,
         dynamic_ncols=True,
-        disable=not (wanted and (in_notebook() or sys.stderr.isatty())),
+        disable=not (wanted and (in_notebook() or stream().isatty())),
         file=stream(),
     )
 
 
 def stream() -> IO[str]:
     """Where progress is shown: standard error, which a notebook would colour as an error."""
-    return sys.stdout if in_notebook() else sys.stderr
+    found = sys.stdout if in_notebook() else sys.stderr
+    # None in a daemon and in a program without a console.
+    return io.StringIO() if found is None or found.closed else found
 
 
 def in_notebook() -> bool:

@@ -11,6 +11,7 @@ import io
 import os
 import sys
 import unicodedata
+from pathlib import Path
 
 #: What stands for a character that fedtune itself prints. Others lose their accents, or become "?".
 _INSTEAD = {
@@ -39,7 +40,10 @@ def plain(text: str, encoding: str) -> str:
 
 def make_printable() -> None:
     """From now on standard output and error write other characters for those that they lack."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before the command began (>&-)
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        stream = getattr(sys, name)
         if not isinstance(stream, io.TextIOWrapper):  # none at all, or a test's
             continue
         lacks = _is_ascii(stream.encoding) or _asks_for_ascii()

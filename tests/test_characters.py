@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 
 import pytest
 
+from fedtune.bars import new_bar
 from fedtune.characters import plain
 
 PRINTS = """
@@ -68,3 +70,23 @@ def test_every_character_that_has_another_becomes_printable_ascii() -> None:
     assert plain("≤≥…–—−·━─┃│✓✗×±→", "ascii").isascii()
     assert plain("≤ 3 min …", "ascii") == "<= 3 min ..."
     assert plain("≤ 3 min …", "utf-8") == "≤ 3 min …"
+
+
+def test_a_command_whose_output_is_closed_goes_on() -> None:
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        command = f"{sys.executable} -m fedtune list {closed}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_bar_without_a_stream_shows_nothing(
+    closed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO() if closed else None
+    if stream is not None:
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with new_bar("works", 2) as bar:
+        bar.update()

@@ -159,7 +159,7 @@ def _losses(found: Sequence[Comparison]) -> list[str]:
         told.append(f"is {_than(whole, ' at the budget', '')}{single}")
     if early:
         single = f" ({early[0][1]})" if len(early) == 1 else ""
-        told.append(f"ends {_than(early, '', ' at the budget')}{single}")
+        told.append(f"ends {_than(early, single, ' at its budget')}")
     return told
 
 

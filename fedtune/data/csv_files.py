@@ -23,7 +23,7 @@ from fedtune.errors import BadInput
 SEPARATORS = {",": "','", ";": "';'", "\t": "tab", "|": "'|'"}
 _LONGEST_FIELD = 2**31 - 1  # the csv module's own limit is 128 kB
 _TOLD = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)  # a first line that spreadsheets write
-_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,400}\s*")
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
 _TRUTH = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
 
@@ -181,11 +181,18 @@ def _header_problem(reading: _Reading) -> str:
 
 
 def typed(values: Sequence[str]) -> tuple[str, list[Any]]:
-    """A column's type as `datasets` calls it, and the values: numbers, truth values, or text."""
+    """A column's type as `datasets` calls it, and the values: numbers, truth values, or text.
+
+    Numbers of which two could become one, such as ids of twenty digits, stay text.
+    """
     if all(map(_INTEGER.fullmatch, values)):
-        return "int64", list(map(int, values))
-    if all(map(_NUMBER.fullmatch, values)):
-        return "float64", list(map(float, values))
+        whole = list(map(int, values))
+        if all(-(2**63) <= value < 2**63 for value in whole):
+            return "int64", whole
+    elif all(map(_NUMBER.fullmatch, values)):
+        numbers = list(map(float, values))
+        if all(abs(value) < 2**53 for value in numbers):
+            return "float64", numbers
     if all(map(_TRUTH.__contains__, values)):
         return "bool", [_TRUTH[value] for value in values]
     return "large_string", list(values)

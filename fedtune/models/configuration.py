@@ -89,6 +89,12 @@ def read_config(directory: Path, name: str | None = None) -> dict[str, Any]:
             asked,
             f"{path} holds no settings; it has to be a JSON object, as save_pretrained writes it",
         )
+    for key, value in config.items():
+        a_rate = isinstance(value, int | float) and not isinstance(value, bool)
+        if "dropout" in key and a_rate and not 0 <= value < 1:
+            raise BadInput.of(
+                "model", asked, f"{path} says {key}: {value}; allowed is a number from 0 to below 1"
+            )
     for key, value, least, most in _unlikely(config):
         raise BadInput.of(
             "model",

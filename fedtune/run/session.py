@@ -356,19 +356,17 @@ def _log_models(store: Path, results: Sequence[Result], projection: Projection) 
 
 
 def _print_links(projection: Projection, console: Console) -> None:
-    """Where MLflow shows the sweep: its run, at an address that fits a line, from which everything
-    else is a click away; on a terminal the charts too, as links without their long addresses.
+    """Where MLflow shows the sweep: its run, at an address that can be copied whole, from which
+    everything else is a click away; on a terminal the charts too, as links without their long
+    addresses.
     """
     console.print()
     ui = escape(ui_command(projection.uri))
     how = f" (start it with `{ui}`)" if _is_local(projection.uri) else ""
     say(console, f"In MLflow{how}:")
     run = run_url(projection.uri, projection.experiment_id, projection.parent_id)
-    if not console.is_interactive:
-        say_whole(console, run, indent=2)
-    else:
-        short = run.partition("?")[0]  # what is left out says which of MLflow's views it opens
-        console.print(f"  [link={run}]{escape(short)}[/link]", soft_wrap=True, highlight=False)
+    say_whole(console, run, indent=2)
+    if console.is_interactive:
         links = (f"[link={url}]{what}[/link]" for what, url in projection.urls().items())
         say(console, f"side by side: {', '.join(links)}", indent=2)
 

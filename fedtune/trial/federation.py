@@ -35,7 +35,7 @@ from fedtune.models.zoo import TOKENIZER_FILES
 from fedtune.paths import follow_umask
 from fedtune.trial.activity import Activity, Watch, unwatched
 from fedtune.trial.identity import Trial
-from fedtune.trial.isolation import TURN
+from fedtune.trial.isolation import turn
 from fedtune.trial.prepare import check_unchanged, data_facts, open_examples, recipe_of
 
 BYTES_PER_PARAMETER = 4  # fp32, the precision in which parameters travel
@@ -319,7 +319,7 @@ class Federation:
         config = self.trial.config
         gpus = [config.device] if config.device.startswith("cuda") else []
         with (
-            TURN,
+            turn(),
             torch.random.fork_rng(devices=gpus),
             _deterministic_kernels() if gpus else nullcontext(),
         ):

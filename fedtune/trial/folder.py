@@ -194,6 +194,10 @@ class TrialFolder:
             return None
         return self.failure
 
+    def forget_failure(self) -> None:
+        """The trial is run again, so why it failed before is no longer kept."""
+        _remove(self.failure)
+
     # Rounds
 
     def records(self) -> list[dict[str, Any]]:
@@ -212,14 +216,14 @@ class TrialFolder:
         self._make()
         for path in (new, previous, self.checkpoint, self.rounds_path):
             self._check_to_write(path)
-        shutil.rmtree(new, ignore_errors=True)
+        _remove(new)
         new.mkdir()
         save_model(new)
         for path in new.iterdir():
             _sync(path)
         write_atomically(new / "state.json", _lines(records))  # whole, where it is there at all
         _sync(new)
-        shutil.rmtree(previous, ignore_errors=True)
+        _remove(previous)
         if self.checkpoint.exists():
             self.checkpoint.rename(previous)
         new.rename(self.checkpoint)
@@ -239,7 +243,7 @@ class TrialFolder:
             source = new if (new / "state.json").is_file() else previous
             if source.exists():
                 source.rename(self.checkpoint)
-        shutil.rmtree(new, ignore_errors=True)
+        _remove(new)
         self._drop_torn_line()
         records = self.records()
         if self.checkpoint.exists():
@@ -311,10 +315,12 @@ class TrialFolder:
         place = path.resolve()
         if place in _held_here:
             raise TrialInUse(self.trial_id, _HELD_HERE)
+        if path.is_dir():
+            raise DamagedFolder(f"{path} is a folder, where a file belongs; {ANEW}")
         with locks.locked(path, wait_s) as file:
             if file is None:
                 raise TrialInUse(self.trial_id, locks.owner(path))
-            self._lock = file
+            self._lock, self._locked_by = file, os.getpid()
             _held_here.add(place)
             try:
                 yield
@@ -338,6 +344,8 @@ class TrialFolder:
     def _make(self) -> None:
         """Make the folder; FolderGone where it was taken away from who holds it."""
         if self._lock is not None:
+            if os.getpid() != self._locked_by:  # a child that was forked has the open file too
+                raise TrialInUse(self.trial_id, f"process {self._locked_by}, which began it")
             if not locks.is_at(self._lock, self.path / "lock"):
                 raise FolderGone(
                     f"{self.path} was removed or replaced while the trial ran, so no further round "
@@ -371,6 +379,14 @@ class TrialFolder:
         fault = link_fault(self.store, path, writes=True)
         if fault:
             raise DamagedFolder(fault)
+
+
+def _remove(path: Path) -> None:
+    """Remove what is at ``path``, if anything, whatever it is."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -7,9 +7,10 @@ whose default dtype is float64, inside somebody else's autocast, beside another 
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -20,7 +21,22 @@ T = TypeVar("T")
 #: Held by who computes. PyTorch's own generator, its default dtype, its number of threads and the
 #: precision of its products belong to the process, so simulations in threads take turns, a step of
 #: their generators each. Nobody holds it between two steps.
-TURN = threading.RLock()
+_turn = threading.RLock()
+
+
+def turn() -> AbstractContextManager[bool]:
+    """What a simulation holds while it computes."""
+    return _turn
+
+
+def _new_turn() -> None:
+    """In a forked child no other thread is left that could give the turn back."""
+    global _turn
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_turn)
 
 #: Precisions in which a product of two fp32 matrices is one of fp32 matrices.
 _EXACT = ("none", "ieee")
@@ -54,11 +70,11 @@ def in_plain_torch(function: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T
 def plain_torch() -> Iterator[None]:
     """PyTorch as it is right after its import: gradients, float32, the CPU, no autocast.
 
-    Waits while a simulation in another thread computes (TURN). The number of threads and random
-    numbers are not touched here: a trial has its own.
+    Waits while a simulation in another thread computes (:func:`turn`). The number of threads and
+    random numbers are not touched here: a trial has its own.
     """
     with ExitStack() as stack:
-        stack.enter_context(TURN)
+        stack.enter_context(turn())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         if torch.get_default_device().type != "cpu":  # the context slows every call down

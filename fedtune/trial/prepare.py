@@ -250,7 +250,8 @@ def _data_faults(
                 "model",
                 config.model,
                 f"its tokenizer has {tokens.vocab_size} pieces, its embedding only "
-                f"{shape['vocab_size']}; they do not belong together",
+                f"{shape['vocab_size']}; they do not belong together; where tokens were added, "
+                "`model.resize_token_embeddings(len(tokenizer))` and save both",
             )
         )
     return faults

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def simulate(
         kind = type(config).__name__
         raise BadInput.of("config", None, f"allowed is a fedtune.TrialConfig, this is a {kind}")
     if store is not None:
-        store = expanded(store)
+        store = expanded(store).absolute()  # the caller may change the folder between two rounds
         check_writable("store", store)
     trial = prepare(config, progress=progress)
     folder = None
@@ -76,13 +76,16 @@ def simulate(
         store.mkdir(parents=True, exist_ok=True)
         folder = TrialFolder(store, trial.trial_id)
     target = Target(trial.own_target)
+    # Copies, since the stop rule goes on reading the records.
     if not progress:
-        yield from run_trial(trial, folder, lambda: target)
+        with closing(run_trial(trial, folder, lambda: target)) as rounds:
+            for record in rounds:
+                yield dict(record)
         return
     with RoundBar(trial.stop_rule) as bar:
         for record in run_trial(trial, folder, lambda: target, bar.watch):
             bar.round_done(record)
-            yield record
+            yield dict(record)
 
 
 def run_trial(
@@ -90,7 +93,7 @@ def run_trial(
     folder: TrialFolder | None,
     target: Callable[[], Target],
     watch: Watch = unwatched,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any]]:
     """Run a prepared trial to its end; ``target`` is asked after every round.
 
     A target may become known while the trial runs (its baseline finishes meanwhile): the trial then
@@ -106,7 +109,7 @@ def run_trial(
     if not folder.store.is_dir():  # who wants one makes it; a launch's may have been removed
         raise FolderGone(f"the store {folder.store} is not there (any more)")
     with folder.lock(HANDOVER_S), ActivityFile(folder) as note:
-        folder.failure.unlink(missing_ok=True)
+        folder.forget_failure()
         trial = as_begun(trial, folder)
         records = folder.recover()
         has_ended = trial.stop_rule.ended(records, target()) or divergence(folder, trial)

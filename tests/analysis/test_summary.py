@@ -49,8 +49,8 @@ def test_what_stopped_at_its_target_has_its_last_accuracy_with_its_round() -> No
         *("mini-bert", DATASET, "8", "0.880", "0.801 (round 8)", "7.9 ± 2.3", "2", "8", "1 of 1")
     ]
     assert sentence == (
-        "Spread over 8 clients, mini-bert ends 7.9 points less accurate than one client at the "
-        "budget (reviews.csv, round 8), and reaches its target after 8 rounds (one client: 2)."
+        "Spread over 8 clients, mini-bert ends 7.9 points less accurate (reviews.csv, round 8) "
+        "than one client at its budget, and reaches its target after 8 rounds (one client: 2)."
     )
     assert any("stopped before the budget" in line for line in caveats(grid))
 

@@ -38,6 +38,8 @@ ODD: dict[str, dict[str, Any]] = {
     "heads that do not divide the width": {"num_attention_heads": 7},
     "an unknown activation": {"hidden_act": "nonsense"},
     "dropout above 1": {"hidden_dropout_prob": 7},
+    "dropout of everything": {"hidden_dropout_prob": 1.0},
+    "dropout below 0": {"attention_probs_dropout_prob": -0.5},
     "dropout in words": {"hidden_dropout_prob": "much"},
     "a type that is a list": {"model_type": ["bert"]},
     "no type": {"model_type": None},

@@ -16,6 +16,7 @@ from fedtune import TrialConfig, simulate
 from fedtune.errors import BadInput
 from fedtune.trial.activity import ActivityFile
 from fedtune.trial.folder import FolderGone, TrialFolder
+from fedtune.trial.locks import TrialInUse
 from fedtune.trial.prepare import prepare
 from fedtune.trial.results import read_result
 from fedtune.trial.round_log import DamagedFolder
@@ -254,3 +255,73 @@ def test_a_lock_that_is_removed_between_opening_and_locking_is_taken_anew(
     with folder.lock():
         assert len(taken) == 2
         assert TrialFolder(folder.store, folder.trial_id).in_use
+
+
+# What the caller does meanwhile
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_the_caller_does_to_a_record_changes_nothing(
+    kept: bool, bert: str, tmp_path: Path
+) -> None:
+    config = quick(bert, target_accuracy=0.99)
+    rounds = []
+    for record in simulate(config, tmp_path / "store" if kept else None):
+        rounds.append(record["round"])
+        record["test/accuracy"] = 100 * record["test/accuracy"]  # in percent, say
+        record.pop("round")
+    assert rounds == list(range(len(run(config))))
+
+
+def test_a_relative_store_stays_where_it_was_begun(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, elsewhere = quick(bert), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    rounds = simulate(config, "store")
+    next(rounds)
+    monkeypatch.chdir(elsewhere)
+    assert len(list(rounds)) == len(run(config)) - 1
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_forked_child_may_not_go_on_with_its_parents_trial(
+    bert: str, tmp_path: Path, every_round: None
+) -> None:
+    config, store = quick(bert), tmp_path / "store"
+    rounds = simulate(config, store)
+    next(rounds)
+    child = os.fork()
+    if not child:
+        try:
+            list(rounds)
+        except TrialInUse as refused:
+            os._exit(7 if f"process {os.getppid()}" in str(refused) else 8)
+        finally:
+            os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    list(rounds)
+    assert [record["round"] for record in folder_of(config, store).records()] == list(
+        range(len(run(config)))
+    )
+
+
+@pytest.mark.parametrize("name", ["lock", "error.log", "checkpoint.new", "checkpoint.previous"])
+def test_something_else_in_the_place_of_a_file_is_told_or_removed(
+    name: str, left: tuple[TrialConfig, TrialFolder]
+) -> None:
+    config, folder = left
+    path = folder.path / name
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.touch()
+    else:
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    if name == "lock":
+        with pytest.raises(DamagedFolder, match="lock is a folder, where a file belongs; move"):
+            list(simulate(config, folder.store))
+    else:
+        assert len(list(simulate(config, folder.store))) == len(run(config))
