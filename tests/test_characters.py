@@ -80,6 +80,14 @@ def test_a_command_whose_output_is_closed_goes_on() -> None:
         assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has it")  # noqa: PTH110
+def test_an_output_that_is_full_is_told_in_a_line() -> None:
+    command = f"{sys.executable} -m fedtune list >/dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "fedtune: what is printed cannot be written (no space left)\n"
+
+
 @pytest.mark.parametrize("closed", [False, True])
 def test_a_bar_without_a_stream_shows_nothing(
     closed: bool, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ Heavy imports are inside the commands, so that ``fedtune --help`` answers at onc
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import os
 import signal
@@ -105,6 +106,13 @@ def main() -> None:
         for line in str(error).splitlines():
             click.echo(f"fedtune: {redacted(line)}", err=True)
         code = 2
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        # Of a file it has the name; what is left is what is printed on.
+        click.echo("fedtune: what is printed cannot be written (no space left)", err=True)
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        code = 1
     sys.exit(code or 0)
 
 

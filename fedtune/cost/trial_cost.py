@@ -15,13 +15,15 @@ import numpy as np
 
 from fedtune.data.splits import Examples
 from fedtune.data.token_arrays import Split
+from fedtune.errors import BadInput, Refusal, first_line
 from fedtune.federated.evaluation import EVALUATION_TOKENS
+from fedtune.federated.local import Diverged
 from fedtune.machine import device_exists
 from fedtune.models.configuration import describe, read_config
 from fedtune.models.packed import can_pack
 from fedtune.models.weights import num_parameters
 from fedtune.provenance import hardware
-from fedtune.trial.federation import BYTES_PER_PARAMETER, Federation
+from fedtune.trial.federation import BYTES_PER_PARAMETER, DEVICE_ERRORS, Federation
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import data_facts, open_examples
@@ -117,7 +119,7 @@ def calibrate(
     for trial in trials:
         kind = kind_of(trial)
         if kind not in rates:
-            rates[kind] = _measure(trial)
+            rates[kind] = _measured(trial)
     return rates
 
 
@@ -273,6 +275,20 @@ def largest_step(trial: Trial) -> int:
     """The texts of a local step: a batch, or all of the largest client's where it has fewer."""
     config, num_texts = trial.config, int(data_facts(trial)["data/train_examples"])
     return min(config.batch_size, math.ceil(num_texts / config.clients))
+
+
+def _measured(trial: Trial) -> Rates:
+    try:
+        return _measure(trial)
+    except (Refusal, Diverged, *DEVICE_ERRORS):
+        raise
+    except Exception as error:  # whatever the model's own code raises; it would in every trial
+        raise BadInput.of(
+            "model",
+            trial.config.model,
+            f"a step of its training fails ({type(error).__name__}: {first_line(error)}); see that "
+            "it trains in transformers alone",
+        ) from error
 
 
 def _measure(trial: Trial) -> Rates:

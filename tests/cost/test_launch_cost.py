@@ -17,6 +17,7 @@ from fedtune.cost.launch_cost import LaunchCost
 from fedtune.cost.resources import Machine
 from fedtune.cost.trial_cost import (
     Rates,
+    calibrate,
     cost,
     kind_of,
     need,
@@ -25,9 +26,11 @@ from fedtune.cost.trial_cost import (
     wall_time,
     work,
 )
+from fedtune.errors import BadInput
 from fedtune.plan.plan import Plan
 from fedtune.run.launch import Launch
 from fedtune.run.progress import Silent
+from fedtune.trial.federation import Federation
 from fedtune.trial.identity import Trial
 from fedtune.units import size
 
@@ -237,3 +240,15 @@ def test_what_a_cluster_with_gpus_would_run_is_told_where_there_is_none(
     assert done.code == 0, done.everything
     assert "precision bf16, device cuda" in done.out
     assert "at this machine's speed, one after another" in done.out
+
+
+def test_a_model_whose_step_fails_is_named_before_anything_starts(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError("float division by zero")
+
+    monkeypatch.setattr(Federation, "measure", fails)
+    told = r"a step of its training fails \(ZeroDivisionError: float division by zero\)"
+    with pytest.raises(BadInput, match=told):
+        calibrate(plan.trials[:1])
