@@ -25,7 +25,7 @@ demo: install ## one comparison on real text, K = 1 against K = 32, tracked in M
 	  mlflow run . --env-manager local --experiment-name fedtune -P clients=32 -P max_length=64
 
 # Two at a time, whole files: a file's tests share servers and trials that take long to make.
-test: install ## the tests (some ten minutes on two cores)
+test: install ## the tests (a quarter of an hour on two cores)
 	@$(IN_VENV) python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: install ## the tests that take minutes each

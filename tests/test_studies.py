@@ -83,7 +83,7 @@ def here(name: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 SHORT = ["--budget-rounds", "1", "--max-rounds", "1", "--max-length", "32", "--no-ray"]
 
 
-@pytest.mark.parametrize("name", ["paper", "paper-code"])
+@pytest.mark.parametrize("name", ["paper", pytest.param("paper-code", marks=pytest.mark.slow)])
 def test_the_papers_studies_resolve_dry_run_and_run_a_round(name: str, here: Path) -> None:
     dry = call("sweep", f"{name}.yaml", "--batch-size", "2", *SHORT, "--dry-run", folder=here)
     assert dry.code == 0, dry.everything
