@@ -13,8 +13,8 @@ from fedtune.analysis.tracked import Sweep, TrackedTrial, current, judged, named
 from fedtune.config import UNHASHED, TrialConfig, did_you_mean
 from fedtune.errors import BadInput
 from fedtune.tracking import names
-from fedtune.tracking.connection import connect
-from fedtune.tracking.uri import database_path, experiment_name, find_experiment
+from fedtune.tracking.connection import connect, experiment_of_environment, run_of_environment
+from fedtune.tracking.uri import database_path, experiment_name
 from fedtune.trial.stopping import StopRule
 
 #: What is read of every round. ``steps/sequential`` is in every record.
@@ -49,13 +49,15 @@ def load_sweep(uri: str, wanted: str | None) -> Sweep:
         message = "there is no such database; `fedtune run` and `fedtune sweep` make it"
         raise BadInput.of("tracking_uri", uri, message)
     client = connect(uri)
-    experiment = find_experiment(client)
+    run = run_of_environment(client, uri)
+    experiment = experiment_of_environment(client, run)
     found = _runs(client, experiment, f"tags.`{names.KIND}` = 'sweep'") if experiment else []
     sweeps = sorted(found, key=_latest)
     known = list(dict.fromkeys(run.data.tags[names.SWEEP] for run in reversed(sweeps)))
     if not known:
+        where = f"number {experiment}" if run else experiment_name()
         message = (
-            f"has no sweep in the experiment {experiment_name()}; `fedtune run` starts one, "
+            f"has no sweep in the experiment {where}; `fedtune run` starts one, "
             "`fedtune sync` brings one in from the round logs"
         )
         raise BadInput.of("tracking_uri", uri, message)

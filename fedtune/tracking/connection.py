@@ -18,7 +18,14 @@ from sqlalchemy.exc import OperationalError
 
 from fedtune.errors import BadInput, first_line
 from fedtune.tracking.database import make_database, why_unusable
-from fedtune.tracking.uri import UNKNOWN, database_path, is_database_server, is_server, resolve_uri
+from fedtune.tracking.uri import (
+    UNKNOWN,
+    database_path,
+    find_experiment,
+    is_database_server,
+    is_server,
+    resolve_uri,
+)
 
 #: Seconds that a server has for its first answer. A launch goes on without it, and asks again.
 ANSWER_S = 5.0
@@ -81,6 +88,14 @@ def run_of_environment(client: MlflowClient, uri: str) -> Run | None:
         message = "this run was deleted in MLflow; restore it, or unset the variable"
         raise BadInput.of("MLFLOW_RUN_ID", run_id, message)
     return run
+
+
+def experiment_of_environment(client: MlflowClient, run: Run | None) -> str | None:
+    """The experiment of ``run`` (see :func:`run_of_environment`), else that which the environment
+    names, else ``fedtune``; None where it is not there yet. Launches, ``sync`` and ``report`` of
+    one shell ask here, and so meet.
+    """
+    return str(run.info.experiment_id) if run else find_experiment(client)
 
 
 def _ask(uri: str) -> None:

@@ -20,11 +20,11 @@ from fedtune.provenance import git_commit
 from fedtune.tracking import names
 from fedtune.tracking.called import Called, as_called
 from fedtune.tracking.claims import Claims, one_of
-from fedtune.tracking.connection import connect, run_of_environment
+from fedtune.tracking.connection import connect, experiment_of_environment, run_of_environment
 from fedtune.tracking.inputs import dataset_input
 from fedtune.tracking.sweep_run import SweepRun, Told
 from fedtune.tracking.times import times_ms
-from fedtune.tracking.uri import experiment_name, find_experiment
+from fedtune.tracking.uri import experiment_name
 from fedtune.tracking.views import colour
 from fedtune.trial.identity import Trial
 from fedtune.trial.locks import TrialInUse
@@ -73,8 +73,10 @@ class Projection:
         self.uri = tracking_uri
         told = Told(sweep, axes, sweep_tags or {}, params or {}, called or {}, results)
         self.client = connect(tracking_uri, on_step)
-        given = run_of_environment(self.client, tracking_uri) if inherit else None
-        self.experiment_id = self._experiment(given)
+        run = run_of_environment(self.client, tracking_uri)
+        found = experiment_of_environment(self.client, run)
+        self.experiment_id = found or str(self.client.create_experiment(experiment_name()))
+        given = run if inherit else None
         self._claims = Claims(self.client, store)
         self._sweep = SweepRun(self.client, self.experiment_id, told, given, of_project=of_project)
         #: How many runs had points twice, and were made anew.
@@ -360,13 +362,6 @@ class Projection:
 
     def _tag(self, run_id: str, values: Mapping[str, str]) -> None:
         self.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in values.items()])
-
-    def _experiment(self, given: Run | None) -> str:
-        """The experiment that the environment names, by a run or by itself, else ``fedtune``."""
-        if given:
-            return str(given.info.experiment_id)
-        found = find_experiment(self.client)
-        return found or str(self.client.create_experiment(experiment_name()))
 
 
 def _metrics(values: Mapping[str, Any], timestamp_ms: int, step: int) -> list[Metric]:

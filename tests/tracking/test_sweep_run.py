@@ -156,6 +156,14 @@ def test_a_run_of_the_users_own_stays_as_it_is_and_has_every_sweep_beneath_it(
         trials = trial_runs(client, sweep, "mine").values()
         assert {t.data.tags[names.PARENT] for t in trials} == {run.info.run_id}
 
+    # In the same shell the other commands look where the launches wrote.
+    synced = call("sync", "--store", ".", folder=tmp_path)
+    assert synced.code == 0, synced.everything
+    assert synced.out.count(": 0 rounds added") == 2
+    report = call("report", "study", "--out", "page", folder=tmp_path)
+    assert report.code == 0, report.everything
+    assert client.get_experiment_by_name("fedtune") is None
+
 
 def test_the_run_that_mlflow_run_makes_for_fedtunes_project_is_the_sweeps(
     ended: Plan, bert: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
