@@ -28,6 +28,7 @@ import torch
 
 from benchmarks.workload import measured_on
 from fedtune.config import TrialConfig
+from fedtune.data.tokenizer import TOKENIZER_FILES
 from fedtune.machine import available_cores
 from fedtune.models import zoo
 from fedtune.models.classifier import quiet_transformers
@@ -102,7 +103,7 @@ class Bench:
                 torch.manual_seed(run.seed)
                 config = AutoConfig.from_pretrained(source, dtype=torch.float32)
                 AutoModelForSequenceClassification.from_config(config).save_pretrained(partial)
-            for name in zoo.TOKENIZER_FILES:
+            for name in TOKENIZER_FILES:
                 if (source / name).is_file():
                     (partial / name).write_bytes((source / name).read_bytes())
             partial.rename(folder)

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from fedtune.config import TrialConfig
+from fedtune.data.tokenizer import TOKENIZER_FILES
 from fedtune.models import zoo
 from fedtune.models.classifier import quiet_transformers
 from fedtune.provenance import hardware
@@ -47,7 +48,7 @@ def make_model(directory: Path, layers: int, width: int, vocab_size: int = 8000)
         torch.manual_seed(0)
         BertForSequenceClassification(config).save_pretrained(directory)
     source = zoo.find_model("mini-bert").directory
-    for name in zoo.TOKENIZER_FILES:
+    for name in TOKENIZER_FILES:
         if (source / name).is_file():
             (directory / name).write_bytes((source / name).read_bytes())
     return directory

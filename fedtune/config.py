@@ -8,61 +8,33 @@ better.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from fedtune.errors import BadInput, Fault
-
-Auto = Literal["auto"]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Seed = Count
-Name = Annotated[str, Field(min_length=1)]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
-
-
-class Mark:
-    """Metadata of a field that says something about it and does not limit its values."""
-
-
-@dataclass(frozen=True)
-class Allowed(Mark):
-    """What a field accepts, in the words of an error message."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Later(Mark):
-    """The field came after engine 3 (``month``): hashed only where it differs from its default."""
-
-    month: str
-
-
-@dataclass(frozen=True)
-class AtMost(Mark):
-    """The largest integer that a field accepts: what is beyond it is a slip, and would hang."""
-
-    number: int
-
-
-#: Rounds and passes are counted one by one; amounts of data are held against the data set.
-MOST_ROUNDS = 1_000_000
-_TURNS, _AMOUNT = AtMost(MOST_ROUNDS), AtMost(1_000_000_000)
-_SEED, _THREADS = AtMost(2**63 - 1), AtMost(1024)
-
-
-@dataclass(frozen=True)
-class CommaIsValue(Mark):
-    """Marks a field whose values may hold commas: on the command line it takes no comma list."""
+from fedtune.errors import BadInput, Fault, did_you_mean
+from fedtune.fields import (
+    AMOUNT,
+    SEED,
+    THREADS,
+    TURNS,
+    Allowed,
+    AtMost,
+    Auto,
+    CommaIsValue,
+    Count,
+    Device,
+    Fraction,
+    Later,
+    Mark,
+    Name,
+    NonNegative,
+    Positive,
+    Rate,
+    Seed,
+    Share,
+)
 
 
 class TrialConfig(BaseModel):
@@ -85,23 +57,23 @@ class TrialConfig(BaseModel):
     dataset_config: Annotated[
         Name, Allowed("'none' or the name of a configuration"), Later("2026-11")
     ] = Field("none", description="configuration of a data set that has several, such as sst2")
-    clients: Annotated[Positive, Allowed("an integer of at least 1"), _AMOUNT] = Field(
+    clients: Annotated[Positive, Allowed("an integer of at least 1"), AMOUNT] = Field(
         description="K, the number of clients the training data is spread over"
     )
-    seed: Annotated[Seed, Allowed("an integer of at least 0"), _SEED] = Field(
+    seed: Annotated[Seed, Allowed("an integer of at least 0"), SEED] = Field(
         0, description="draws the head, the partition, the order of examples and dropout"
     )
-    data_seed: Annotated[Seed, Allowed("an integer of at least 0"), _SEED] = Field(
+    data_seed: Annotated[Seed, Allowed("an integer of at least 0"), SEED] = Field(
         0, description="draws subsets, the validation split and, with test_fraction, the test set"
     )
     train_examples: Annotated[
-        Positive | Literal["all"], Allowed("'all' or an integer of at least 1"), _AMOUNT
+        Positive | Literal["all"], Allowed("'all' or an integer of at least 1"), AMOUNT
     ] = Field("all", description="training examples in all, over all clients")
-    validation_examples: Annotated[Count, Allowed("an integer of at least 0"), _AMOUNT] = Field(
+    validation_examples: Annotated[Count, Allowed("an integer of at least 0"), AMOUNT] = Field(
         0, description="examples set aside from the training data before it is partitioned"
     )
     test_examples: Annotated[
-        Positive | Literal["all"], Allowed("'all' or an integer of at least 1"), _AMOUNT
+        Positive | Literal["all"], Allowed("'all' or an integer of at least 1"), AMOUNT
     ] = Field("all", description="test examples")
     test_split: Annotated[Name, Allowed("the name of a split"), Later("2026-11")] = Field(
         "test", description="split that is tested on; validation where test labels are hidden"
@@ -133,14 +105,14 @@ class TrialConfig(BaseModel):
     max_length: Annotated[
         Annotated[int, Field(ge=3)],
         Allowed("an integer of at least 3 (two tokens are special)"),
-        _TURNS,
+        TURNS,
     ] = Field(128, description="tokens a text is cut to, special tokens included")
 
     # What a client does in a round
-    local_epochs: Annotated[Positive, Allowed("an integer of at least 1"), _TURNS] = Field(
+    local_epochs: Annotated[Positive, Allowed("an integer of at least 1"), TURNS] = Field(
         2, description="E, passes over a client's own data in one round"
     )
-    batch_size: Annotated[Positive, Allowed("an integer of at least 1"), _AMOUNT] = Field(
+    batch_size: Annotated[Positive, Allowed("an integer of at least 1"), AMOUNT] = Field(
         32, description="B, examples in a local step"
     )
     client_optimizer: Annotated[Literal["sgd", "adamw"], Allowed("'sgd' or 'adamw'")] = Field(
@@ -179,11 +151,11 @@ class TrialConfig(BaseModel):
 
     # How long
     budget_rounds: Annotated[
-        Positive | Auto, Allowed("'auto' or an integer of at least 1"), _TURNS
+        Positive | Auto, Allowed("'auto' or an integer of at least 1"), TURNS
     ] = Field("auto", description="rounds at which all trials are compared; auto: by data set")
-    max_rounds: Annotated[
-        Positive | Auto, Allowed("'auto' or an integer of at least 1"), _TURNS
-    ] = Field("auto", description="cap on the rounds of a trial; auto: twice the budget")
+    max_rounds: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1"), TURNS] = (
+        Field("auto", description="cap on the rounds of a trial; auto: twice the budget")
+    )
     target_fraction: Annotated[Fraction, Allowed("a number above 0, at most 1")] = Field(
         0.9, description="the target as a fraction of the baseline's accuracy"
     )
@@ -196,7 +168,7 @@ class TrialConfig(BaseModel):
     stop_on: Annotated[Literal["test", "validation"], Allowed("'test' or 'validation'")] = Field(
         "test", description="the split whose accuracy is held against the target"
     )
-    eval_every: Annotated[Positive, Allowed("an integer of at least 1"), _AMOUNT] = Field(
+    eval_every: Annotated[Positive, Allowed("an integer of at least 1"), AMOUNT] = Field(
         1, description="rounds between evaluations; budget and last round are always evaluated"
     )
 
@@ -207,7 +179,7 @@ class TrialConfig(BaseModel):
     device: Annotated[Device, Allowed("'auto', 'cpu', 'cuda' or 'cuda:N'")] = Field(
         "auto", description="what trials run on; auto: cuda where there is one, else cpu"
     )
-    threads: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1"), _THREADS] = (
+    threads: Annotated[Positive | Auto, Allowed("'auto' or an integer of at least 1"), THREADS] = (
         Field(
             "auto", description="CPU threads of a trial; auto: cores / min(cores, federated trials)"
         )
@@ -295,12 +267,6 @@ def choices(field: str) -> tuple[str, ...]:
     return words if words and all(isinstance(word, str) for word in words) else ()
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` where something in ``known`` is close to ``word``, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
-
-
 def parse_text(field: str, text: str) -> Any:
     """What ``text`` from a command line means as a value of ``field``. Raises BadInput."""
     _known(field)
@@ -380,20 +346,3 @@ def _combination_faults(sound: Mapping[str, Any]) -> list[Fault]:
             Fault("clients", clients, f"allowed is at most train_examples, which is {examples}")
         )
     return faults
-
-
-def settings_without_effect(config: TrialConfig) -> list[str]:
-    """A line for every setting that was changed and does nothing in this combination."""
-    lines = []
-    if config.client_optimizer == "adamw" and config.momentum:
-        lines.append(f"momentum={config.momentum} has no effect: AdamW has betas of its own")
-    if config.target_accuracy != "none" and config.target_fraction != 0.9:
-        lines.append(
-            f"target_fraction={config.target_fraction} has no effect: "
-            f"target_accuracy={config.target_accuracy} is given"
-        )
-    draws = config.validation_examples or config.balance_classes or config.test_fraction != "none"
-    whole = config.train_examples == config.test_examples == "all"
-    if config.data_seed and whole and not draws:
-        lines.append(f"data_seed={config.data_seed} has no effect: nothing is drawn from the data")
-    return lines

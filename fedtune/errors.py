@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 from collections.abc import Iterable, Iterator
@@ -89,3 +90,9 @@ def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its kind where it says nothing."""
     said = redacted(str(error)).strip().splitlines()
     return said[0] if said else type(error).__name__
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` where something in ``known`` is close to ``word``, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fedtune.config import did_you_mean
-from fedtune.errors import BadInput
+from fedtune.errors import BadInput, did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,12 +17,11 @@ from fedtune.config import (
     check_value,
     choices,
     comma_is_value,
-    did_you_mean,
     find_faults,
     parse_text,
-    settings_without_effect,
 )
-from fedtune.errors import BadInput
+from fedtune.errors import BadInput, did_you_mean
+from fedtune.plan.forewarnings import settings_without_effect
 
 BASE: dict[str, Any] = {"model": "m", "dataset": "d", "clients": 4}
 

@@ -23,7 +23,8 @@ import yaml
 
 from fedtune.errors import BadInput
 from fedtune.paths import expanded
-from fedtune.plan.plan import Plan, load_plan, plan_path
+from fedtune.plan.plan import Plan
+from fedtune.plan.plan_file import load_plan, plan_path
 from fedtune.run.launch import LaunchResult
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial

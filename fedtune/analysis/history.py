@@ -10,8 +10,8 @@ from mlflow.entities import Run
 from fedtune.analysis.expected import read_expected
 from fedtune.analysis.predictions import with_predictions
 from fedtune.analysis.tracked import Sweep, TrackedTrial, current, judged, named_apart
-from fedtune.config import UNHASHED, TrialConfig, did_you_mean
-from fedtune.errors import BadInput
+from fedtune.config import UNHASHED, TrialConfig
+from fedtune.errors import BadInput, did_you_mean
 from fedtune.tracking import names
 from fedtune.tracking.connection import connect, experiment_of_environment, run_of_environment
 from fedtune.tracking.uri import database_path, experiment_name

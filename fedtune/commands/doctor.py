@@ -13,7 +13,7 @@ from rich.markup import escape
 from fedtune.data import lookup
 from fedtune.errors import BadInput
 from fedtune.machine import available_cores, device_exists, has_bf16
-from fedtune.models import zoo
+from fedtune.models import short_names, zoo
 from fedtune.paths import cache_root, expanded, temporary_home_path
 from fedtune.terminal import say
 
@@ -98,7 +98,7 @@ def _data_home(console: Console) -> int:
 
 def _offline(console: Console) -> None:
     for kind, names, state in (
-        ("model", list(zoo.NAMES), zoo.availability),
+        ("model", list(short_names.NAMES), zoo.availability),
         ("data set", list(lookup.NAMES), lookup.offline_state),
     ):
         for name in names:

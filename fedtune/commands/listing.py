@@ -12,7 +12,7 @@ from rich.console import Console
 from fedtune.config import choices
 from fedtune.data import lookup
 from fedtune.invocation import fedtune_command
-from fedtune.models import zoo
+from fedtune.models import short_names, zoo
 from fedtune.plan.sweepfile import experiments
 from fedtune.tables import Column, FittedTable
 from fedtune.terminal import say, say_whole
@@ -22,7 +22,7 @@ def print_catalogue(console: Console) -> None:
     """Print models, data sets, partitions, strategies, experiments, without a network."""
     models = [
         (name, _with_hub(entry.description, entry.hub_id), zoo.availability(name))
-        for name, entry in zoo.NAMES.items()
+        for name, entry in short_names.NAMES.items()
     ]
     console.print(_table(("model", "what it is", "here"), models))
     datasets = [

@@ -11,7 +11,8 @@ from rich.markup import escape
 
 from fedtune.errors import BadInput, Refusal, first_line
 from fedtune.invocation import fedtune_command
-from fedtune.plan.plan import OtherEngine, Plan, known_plans, load_plan, read_plan
+from fedtune.plan.plan import Plan
+from fedtune.plan.plan_file import OtherEngine, known_plans, load_plan, read_plan
 from fedtune.run import closing
 from fedtune.run.launch import LaunchResult
 from fedtune.terminal import say, say_problem

@@ -23,10 +23,12 @@ from fedtune.models.configuration import describe, read_config
 from fedtune.models.packed import can_pack
 from fedtune.models.weights import num_parameters
 from fedtune.provenance import hardware
-from fedtune.trial.federation import BYTES_PER_PARAMETER, DEVICE_ERRORS, Federation
+from fedtune.trial.device import DEVICE_ERRORS
+from fedtune.trial.federation import BYTES_PER_PARAMETER, Federation
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import data_facts, open_examples
+from fedtune.trial.speed import measure
 
 BYTES_PER_TOKEN = 4  # int32, on the device
 
@@ -296,7 +298,7 @@ def _measure(trial: Trial) -> Rates:
     device = trial.config.device if device_exists(str(trial.config.device)) else "cpu"
     still = trial.config.replace(learning_rate=1e-12, weight_decay=0.0, device=device)
     federation = Federation(replace(trial, config=still))
-    measured = federation.measure(_CALIBRATION_STEPS)
+    measured = measure(federation, _CALIBRATION_STEPS)
     rates = Rates(*measured, federation.flat.num_parameters)
     if device.startswith("cuda"):
         import torch

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fedtune.config import did_you_mean
-from fedtune.errors import BadInput, Fault
+from fedtune.errors import BadInput, Fault, did_you_mean
 
 TEXT_NAMES = ("text", "content", "sentence", "review", "description", "document", "comment", "body")
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "topic", "sentiment", "stars")

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from fedtune.config import did_you_mean
-from fedtune.errors import BadInput, readable
+from fedtune.errors import BadInput, did_you_mean, readable
 from fedtune.paths import FileState, expanded, states
 
 DEFAULT_BUDGET_ROUNDS = 20

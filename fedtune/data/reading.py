@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedtune.config import did_you_mean
 from fedtune.data import bbc_news, toy
 from fedtune.data.cards import CARDS, check_card
 from fedtune.data.csv_files import SEPARATORS, read_csv, typed
@@ -25,7 +24,7 @@ from fedtune.data.lookup import (
     unreachable,
 )
 from fedtune.data.text_files import read_text
-from fedtune.errors import BadInput, readable
+from fedtune.errors import BadInput, did_you_mean, readable
 from fedtune.hub import go_offline_if_unreachable
 from fedtune.paths import cache_root, states
 

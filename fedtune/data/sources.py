@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtune.config import did_you_mean
 from fedtune.data.columns import find_columns
 from fedtune.data.labels import are_hidden, missing_texts, read_labels
 from fedtune.data.lookup import Location, resolve
 from fedtune.data.reading import read_splits, told_apart
-from fedtune.errors import BadInput
+from fedtune.errors import BadInput, did_you_mean
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-from fedtune.config import did_you_mean
-from fedtune.data.tokenizer import TOKENIZER_FILES as TOKENIZER_FILES
-from fedtune.data.tokenizer import has_tokenizer
-from fedtune.errors import BadInput, readable
+from fedtune.data.tokenizer import TOKENIZER_FILES, has_tokenizer
+from fedtune.errors import BadInput, did_you_mean, readable
 from fedtune.models.configuration import read_config
-from fedtune.models.short_names import NAMES as NAMES
+from fedtune.models.short_names import NAMES
 from fedtune.paths import expanded, states
 from fedtune.yaml_text import BadYAML, load_yaml
 

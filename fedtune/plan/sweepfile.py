@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import fedtune
-from fedtune.config import FIELDS, UNHASHED, TrialConfig, check_value, did_you_mean, find_faults
-from fedtune.errors import BadInput, Fault, first_line
+from fedtune.config import FIELDS, UNHASHED, TrialConfig, check_value, find_faults
+from fedtune.errors import BadInput, Fault, did_you_mean, first_line
 from fedtune.paths import exists, expanded
 from fedtune.provenance import committed_at
 from fedtune.yaml_text import load_yaml

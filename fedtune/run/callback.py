@@ -11,7 +11,8 @@ from typing import Any
 from ray import tune
 
 from fedtune.config import FIELDS, UNHASHED
-from fedtune.plan.plan import Plan, earlier_plan
+from fedtune.plan.plan import Plan
+from fedtune.plan.plan_file import earlier_plan, save_plan
 from fedtune.plan.sweepfile import check_name
 from fedtune.redaction import redacted
 from fedtune.run.trainable import DIVERGED, TRIAL_ID
@@ -115,7 +116,8 @@ class MlflowCallback(tune.Callback):
         if trial is not None:
             if trial_id not in self._writer.trials:
                 self._planned[trial_id] = trial
-                self._plan().save(Path(self._store))  # for `fedtune status` and `fedtune sync`
+                # For `fedtune status` and `fedtune sync`.
+                save_plan(self._plan(), Path(self._store))
             self._writer.trials[trial_id] = trial
             self._writer.update(trial_id, status)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtune.plan.plan import Plan
+from fedtune.plan.plan_file import save_plan
 from fedtune.trial.class_names import name_classes_of_ended
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
@@ -88,7 +89,7 @@ class Launch:
         """
         lacking = {trial.trial_id for trial in self.todo}
         with self._held():
-            self.plan.save(self.store)
+            save_plan(self.plan, self.store)
             for trial in self.plan.trials:
                 if trial.trial_id not in lacking:
                     folder = TrialFolder(self.store, trial.trial_id)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,27 +13,27 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from fedtune.config import TrialConfig
 from fedtune.cost.launch_cost import LaunchCost
 from fedtune.cost.resources import this_machine
 from fedtune.errors import BadInput, Fault, check_writable
-from fedtune.invocation import command_beside, fedtune_command
+from fedtune.invocation import fedtune_command
 from fedtune.machine import Machine, available_cores
-from fedtune.models.classifier import drawn_anew
-from fedtune.plan.plan import Plan, earlier_plan, make_plan, warnings_of
+from fedtune.plan.plan import Plan, make_plan
+from fedtune.plan.plan_file import earlier_plan
 from fedtune.plan.sweepfile import SweepSpec
 from fedtune.redaction import redacted
 from fedtune.run import closing
+from fedtune.run.announcing import measuring, print_expectation, print_plan
 from fedtune.run.launch import Launch, LaunchResult
+from fedtune.run.links import print_links
 from fedtune.run.progress import Lines, Progress, Screen, Silent
 from fedtune.run.sentences import sentences
-from fedtune.terminal import say, say_problem, say_whole
-from fedtune.tracking.names import LAUNCHED, run_name, run_url
+from fedtune.terminal import say, say_problem
+from fedtune.tracking.names import LAUNCHED, run_name
 from fedtune.tracking.uri import resolve_uri, writable_uri
 from fedtune.tracking.writer import Writer
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import data_facts, open_examples
 from fedtune.trial.results import Result
 from fedtune.trial.round_log import DamagedFolder
 
@@ -145,10 +143,11 @@ def _run(launch: Launch, options: Options, console: Console) -> LaunchResult:
         return launch.run(run_here)
     here = _machine(launch, options)
     # Before anything else of the launch runs, or it would be found slower than it is.
-    cost = _cost(launch, here, parallel=options.use_ray) if here else None
+    with measuring(console):
+        cost = _cost(launch, here, parallel=options.use_ray) if here else None
     if cost:
         launch.progress.expect(cost)
-        _print_expectation(cost, console)
+        print_expectation(cost, console)
     if not options.use_ray:
         _await_mlflow(launch, options, console)
         return launch.run(run_here)
@@ -200,7 +199,8 @@ def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
     if not options.on_cluster:
         _check_threads(launch)
     print_plan(plan, spec, store, console)
-    expected = _cost(launch, _machine(launch, options), parallel=options.use_ray)
+    with measuring(console):
+        expected = _cost(launch, _machine(launch, options), parallel=options.use_ray)
     console.print(expected.table())
     for line in [*expected.lines(), "Nothing was started."]:
         say(console, escape(line))
@@ -227,70 +227,6 @@ def _check_threads(launch: Launch) -> None:
         raise BadInput(faults.values())
     for trial in launch.todo:
         TrialFolder(launch.store, trial.trial_id).check_machine()
-
-
-def print_plan(plan: Plan, spec: SweepSpec, store: Path, console: Console) -> None:
-    """What is about to be trained on what, what every ``auto`` became, and warnings."""
-    federated = sum(trial.config.clients > 1 for trial in plan.trials)
-    baselines = len(plan.trials) - federated
-    say(
-        console,
-        f"Sweep [bold]{plan.name}[/]: {baselines} baseline{'s' * (baselines > 1)} (K = 1) and "
-        f"{federated} federated trial{'s' * (federated != 1)}",
-    )
-    for line in dict.fromkeys(_describe(plan)):
-        say(console, escape(line), indent=2)
-    for line in warnings_of(plan, spec, store):
-        say(console, f"[yellow]warning:[/] {escape(line)}")
-
-
-def _describe(plan: Plan) -> list[str]:
-    lines = []
-    for trial in plan.trials:
-        config, facts = trial.config, data_facts(trial)
-        lines.append(
-            f"{_dataset(config)}: {facts['data/train_examples']:,} training and "
-            f"{facts['data/test_examples']:,} test {_texts(config)}, "
-            f"{facts['data/num_classes']} classes, chance {facts['summary/chance']:.3f} "
-            f"(columns {config.text_column}, {config.label_column}){_tested_on(config)}"
-        )
-        lines.append(
-            f"{config.model}: {facts['model/layers']} layers, {_drawn(trial)}learning_rate "
-            f"{config.learning_rate:g}, budget_rounds {config.budget_rounds}, max_rounds "
-            f"{config.max_rounds}, precision {config.precision}, device {config.device}, "
-            f"threads {config.threads}"
-        )
-    return sorted(dict.fromkeys(lines), key=lambda line: "layers" in line)
-
-
-def _drawn(trial: Trial) -> str:
-    """The layers that are not the model's own: all that its file lacks, and a former head."""
-    layers = drawn_anew(Path(trial.model_dir), open_examples(trial)[1].num_classes)
-    return f"{' and '.join(layers)} drawn anew, " if layers else ""
-
-
-def _dataset(config: TrialConfig) -> str:
-    part = config.dataset_config
-    return config.dataset if part == "none" else f"{config.dataset} ({part})"
-
-
-def _texts(config: TrialConfig) -> str:
-    return "pairs of texts" if "," in config.text_column else "texts"
-
-
-def _tested_on(config: TrialConfig) -> str:
-    """Which examples are tested on, where that is not the split called test."""
-    if config.test_fraction != "none":
-        share = f"{100 * config.test_fraction:.3g} %"
-        return f"; split here: {share} for testing, stratified, data_seed {config.data_seed}"
-    return "" if config.test_split == "test" else f"; tested on the split {config.test_split}"
-
-
-def _print_expectation(cost: LaunchCost, console: Console) -> None:
-    """Say how long the launch may take and how many trials run at a time."""
-    told = cost.time()
-    expected = f"{told[0].upper()}{told[1:]} of computing on this machine."
-    say(console, f"{expected} {cost.sharing()}")
 
 
 def print_closing(plan: Plan, report: LaunchResult, console: Console) -> None:
@@ -343,7 +279,7 @@ def _conclude(
         console.print()
         report = fedtune_command("report")
         say(console, f"`{escape(report)}` makes figures, tables and verdicts of it.")
-    _print_links(projection, console)
+    print_links(projection, console)
     return True
 
 
@@ -353,42 +289,6 @@ def _log_models(store: Path, results: Sequence[Result], projection: Projection) 
     for result in results:
         if result.ended:
             log_final_model(projection, store, result)
-
-
-def _print_links(projection: Projection, console: Console) -> None:
-    """Where MLflow shows the sweep: its run, at an address that can be copied whole, from which
-    everything else is a click away; on a terminal the charts too, as links without their long
-    addresses.
-    """
-    console.print()
-    ui = escape(ui_command(projection.uri))
-    how = f" (start it with `{ui}`)" if _is_local(projection.uri) else ""
-    say(console, f"In MLflow{how}:")
-    run = run_url(projection.uri, projection.experiment_id, projection.parent_id)
-    say_whole(console, run, indent=2)
-    if console.is_interactive:
-        links = (f"[link={url}]{what}[/link]" for what, url in projection.urls().items())
-        say(console, f"side by side: {', '.join(links)}", indent=2)
-
-
-def _is_local(uri: str) -> bool:
-    return uri.startswith("sqlite")
-
-
-def ui_command(uri: str) -> str:
-    """The command that shows a local tracking database."""
-    here = f"sqlite:///{Path('mlflow.db').absolute()}"
-    bare = uri == here and not _shows_another()
-    where = "" if bare else f" --backend-store-uri {shlex.quote(uri)}"
-    return f"{command_beside('mlflow')} ui{where}"
-
-
-def _shows_another() -> bool:
-    """Does a bare `mlflow ui` in this folder show something else than its mlflow.db? It takes an
-    old ./mlruns that has an experiment, and what the environment tells it.
-    """
-    old = any(path.parent.name.isdigit() for path in Path("mlruns").glob("*/meta.yaml"))
-    return old or bool(os.environ.get("MLFLOW_BACKEND_STORE_URI"))
 
 
 def _short(by_id: Mapping[str, Trial], trial_id: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from fedtune.federated.local import Diverged
 from fedtune.paths import expanded
 from fedtune.run.space import trial_of_space
-from fedtune.trial.federation import DEVICE_ERRORS
+from fedtune.trial.device import DEVICE_ERRORS
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.prepare import prepare

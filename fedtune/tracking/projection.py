@@ -9,12 +9,12 @@ when it is sent again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
+from mlflow.entities import DatasetInput, Param, Run, RunTag
 
 from fedtune.provenance import git_commit
 from fedtune.tracking import names
@@ -22,6 +22,7 @@ from fedtune.tracking.called import Called, as_called
 from fedtune.tracking.claims import Claims, one_of
 from fedtune.tracking.connection import connect, experiment_of_environment, run_of_environment
 from fedtune.tracking.inputs import dataset_input
+from fedtune.tracking.points import ROUND_MARKER, Points, metrics
 from fedtune.tracking.sweep_run import SweepRun, Told
 from fedtune.tracking.times import times_ms
 from fedtune.tracking.uri import experiment_name
@@ -31,12 +32,6 @@ from fedtune.trial.locks import TrialInUse
 from fedtune.trial.results import Result
 from fedtune.trial.stopping import Outcome
 from fedtune.trial.system import SAMPLE_MARKER, read_samples
-
-#: Present in every record, so its last step tells which rounds a run has.
-_MARKER = "steps/sequential"
-
-#: A summary that every trial has which has ended.
-_AT_THE_END = "summary/final_accuracy"
 
 
 class Projection:
@@ -77,7 +72,7 @@ class Projection:
         found = experiment_of_environment(self.client, run)
         self.experiment_id = found or str(self.client.create_experiment(experiment_name()))
         given = run if inherit else None
-        self._claims = Claims(self.client, store)
+        self._claims, self._points = Claims(self.client, store), Points(self.client)
         self._sweep = SweepRun(self.client, self.experiment_id, told, given, of_project=of_project)
         #: How many runs had points twice, and were made anew.
         self.mended = 0
@@ -144,9 +139,9 @@ class Projection:
         missing = [r for r in result.records if r["round"] > self._last_step[run_id]]
         times = times_ms(result.records, started_ms)
         new = self._last_step[run_id] < 0 and bool(result.records)
-        groups = [_metrics(_facts(result), started_ms, 0)] if new else []
-        groups += [_metrics(r, times[r["round"]], r["round"]) for r in missing]
-        self._log(run_id, groups)
+        groups = [metrics(_facts(result), started_ms, 0)] if new else []
+        groups += [metrics(r, times[r["round"]], r["round"]) for r in missing]
+        self._points.log(run_id, groups)
         if missing:
             self._last_step[run_id] = missing[-1]["round"]
         self._log_samples(run_id, result)
@@ -212,9 +207,9 @@ class Projection:
         if not self._still_held(trial.trial_id):
             raise TrialInUse(trial.trial_id, "another store, which took it in the same moment")
         self._describe(run_id, found, result, shown)
-        points = self._points(found, _MARKER)
+        points = self._points.times(found, ROUND_MARKER)
         self._last_step[run_id] = max(points, default=-1)
-        self._last_sample[run_id] = max(self._points(found, SAMPLE_MARKER), default=-1)
+        self._last_sample[run_id] = max(self._points.times(found, SAMPLE_MARKER), default=-1)
         # Rounds that another store has tracked were over at other times; what follows joins them.
         first = min(points, default=None)
         offset = times_ms(result.records, 0).get(first, 0) if first is not None else 0
@@ -274,7 +269,7 @@ class Projection:
         now = {field: getattr(shown.config, field) for field in ("model", "dataset")}
         kept = one_of(runs) if len(runs) > 1 else runs[0]
         renamed = any(kept.data.params.get(field, name) != name for field, name in now.items())
-        doubled = self._is_doubled(kept)
+        doubled = self._points.are_doubled(kept)
         for run in runs:
             if run is not kept or renamed or doubled:
                 self.client.delete_run(run.info.run_id)
@@ -286,41 +281,12 @@ class Projection:
             self.client.log_inputs(run_id, datasets=[data])
         self._sweep.add_dataset(data)
 
-    def _points(self, found: Run | None, metric: str) -> dict[int, int]:
-        """When the run has which steps of a metric (Unix time, ms); empty without one."""
-        return {point.step: point.timestamp for point in self._history(found, metric)}
-
-    def _history(self, found: Run | None, metric: str) -> list[Metric]:
-        if found is None or metric not in found.data.metrics:
-            return []
-        return list(self.client.get_metric_history(found.info.run_id, metric))
-
-    def _is_doubled(self, found: Run) -> bool:
-        """Did two write the run at once? What is logged together is there twice together."""
-        for metric in (_MARKER, SAMPLE_MARKER):
-            steps = [point.step for point in self._history(found, metric)]
-            if len(steps) > len({*steps}):
-                return True
-        ends = [(point.step, point.value) for point in self._history(found, _AT_THE_END)]
-        return len(ends) > len({*ends})
-
-    def _log(self, run_id: str, groups: Iterable[list[Metric]]) -> None:
-        """Log points; those of a group (a round, say) are in MLflow together or not at all."""
-        batch: list[Metric] = []
-        for group in groups:
-            if len(batch) + len(group) > names.LARGEST_BATCH:
-                self.client.log_batch(run_id, metrics=batch)
-                batch = []
-            batch += group
-        if batch:
-            self.client.log_batch(run_id, metrics=batch)
-
     def _log_samples(self, run_id: str, result: Result) -> None:
         """What was sampled of the trial's process; the step is the number of the sample."""
         samples = read_samples(result.samples) if result.samples else []
         last = self._last_sample[run_id]
-        groups = [_metrics(s, s["unix_ms"], number) for number, s in enumerate(samples)]
-        self._log(run_id, groups[last + 1 :])
+        groups = [metrics(s, s["unix_ms"], number) for number, s in enumerate(samples)]
+        self._points.log(run_id, groups[last + 1 :])
         self._last_sample[run_id] = max(last, len(samples) - 1)
 
     def _conclude(self, run_id: str, result: Result, times: Mapping[int, int]) -> None:
@@ -329,15 +295,15 @@ class Projection:
         if summary is not None and result.ended:  # a summary on the way would be a second point
             last = result.records[-1]["round"]
             data = self.client.get_run(run_id).data
-            metrics = result.summary_metrics()
+            told = result.summary_metrics()
             # MLflow shows the point of the latest step and time; a summary that has changed (with
             # another target, say) must be that one.
             step = max(last, self._last_step[run_id])
-            changed = any(key in data.metrics for key in metrics)
+            changed = any(key in data.metrics for key in told)
             moment = round(1000 * time.time()) if changed else times[last]
             fresh = [
                 point
-                for point in _metrics(metrics, moment, step)
+                for point in metrics(told, moment, step)
                 if data.metrics.get(point.key) != point.value
             ]
             if fresh:
@@ -362,11 +328,6 @@ class Projection:
 
     def _tag(self, run_id: str, values: Mapping[str, str]) -> None:
         self.client.log_batch(run_id, tags=[RunTag(k, v) for k, v in values.items()])
-
-
-def _metrics(values: Mapping[str, Any], timestamp_ms: int, step: int) -> list[Metric]:
-    """The numbers of ``values`` that have tracked names (all have a slash), as points."""
-    return [Metric(k, float(v), timestamp_ms, step) for k, v in values.items() if "/" in k]
 
 
 def _facts(result: Result) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fedtune.models.configuration import head_settings
-from fedtune.trial.folder import TrialFolder, write_atomically
+from fedtune.trial.durable import write_atomically
+from fedtune.trial.folder import TrialFolder
 from fedtune.trial.locks import TrialInUse
 
 

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
-from functools import partial
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fedtune.data.batches import DeviceSplit
 from fedtune.data.partition import iid_partition, label_counts
@@ -28,21 +21,17 @@ from fedtune.errors import BadInput, first_line
 from fedtune.federated.evaluation import evaluate
 from fedtune.federated.fedavg import fedavg_round
 from fedtune.federated.flat import FlatModel, digest
-from fedtune.federated.local import Diverged, Seen, train_client
-from fedtune.models.classifier import draw_head, head_names, load_classifier, quiet_transformers
+from fedtune.federated.local import Diverged, Seen
+from fedtune.models.classifier import draw_head, head_names, load_classifier
 from fedtune.models.forward import PaddedForward
-from fedtune.models.zoo import TOKENIZER_FILES
-from fedtune.paths import follow_umask
+from fedtune.trial import checkpoint
 from fedtune.trial.activity import Activity, Watch, unwatched
+from fedtune.trial.device import DEVICE_ERRORS, deterministic_kernels
 from fedtune.trial.identity import Trial
 from fedtune.trial.isolation import turn
 from fedtune.trial.prepare import check_unchanged, data_facts, open_examples, recipe_of
 
 BYTES_PER_PARAMETER = 4  # fp32, the precision in which parameters travel
-
-#: What a GPU raises that lacks memory or has broken down. Not the trial's fault: who shares the
-#: GPU decides over the first, and after the second nothing computes in that process any more.
-DEVICE_ERRORS = (torch.OutOfMemoryError, torch.AcceleratorError)
 
 
 class Federation:
@@ -58,7 +47,7 @@ class Federation:
     def __init__(self, trial: Trial, watch: Watch = unwatched):
         self.trial, self._watch, config = trial, watch, trial.config
         Federation.inputs_here.add((trial.model_hash, trial.dataset_hash))
-        with self._settings():
+        with self.settings():
             self.device = torch.device(config.device)
             check_unchanged(trial)
             tokens, examples = open_examples(trial)
@@ -113,7 +102,7 @@ class Federation:
         own_heads = self._heads_apart and round_num == 1
         Federation.rounds_here += 1
         start = time.perf_counter()
-        with self._settings():
+        with self.settings():
             server, result = fedavg_round(
                 self.server,
                 self.flat,
@@ -158,69 +147,24 @@ class Federation:
 
     def save(self, directory: Path) -> None:
         """Write the server's model as a Hugging Face directory, tokenizer included."""
-        with self._settings():
+        with self.settings():
             self.flat.values.copy_(self.server)
-            # Copies, because safetensors refuses tensors that are views into one buffer.
-            state = {name: t.to("cpu", copy=True) for name, t in _state(self.flat).items()}
-            with quiet_transformers():
-                self.flat.model.save_pretrained(directory, state_dict=state)
-        for name in TOKENIZER_FILES:
-            source = Path(self.trial.model_dir) / name
-            if source.is_file():
-                shutil.copyfile(source, directory / name)
-        follow_umask(directory)
+            checkpoint.write(self.flat, Path(self.trial.model_dir), directory)
 
     def load(self, directory: Path, params_digest: str) -> None:
         """Take the server's model from a checkpoint; ValueError unless it has ``params_digest``.
 
         What the device itself raises (DEVICE_ERRORS) is let through.
         """
-        from safetensors import SafetensorError
-
-        try:
-            state = _state(self.flat)
-            for name, tensor in _read(directory, self.flat.model, set(state)):
-                state[name].copy_(tensor)
-        except DEVICE_ERRORS:
-            raise
-        except (SafetensorError, OSError, KeyError, RuntimeError) as error:
-            raise ValueError(f"{directory} cannot be read ({error})") from error
+        checkpoint.read(self.flat, directory)
         self.server.copy_(self.flat.values)
         if digest(self.server) != params_digest:
             raise ValueError(f"{directory} does not hold the model of the last logged round")
 
-    def measure(self, num_batches: int) -> tuple[float, float]:
-        """Examples a second in training and in evaluation: medians over ``num_batches`` batches.
-
-        The batches are the first ones of round 1, so that their shapes are those that will occur,
-        and test texts, sorted by length as an evaluation has them. As many come before them that
-        are not counted: a processor's first ones are slower. Leaves the server as it is.
-        """
-        data, test = self.splits["train"], self.splits["test"]
-        largest = max(range(len(self.clients)), key=lambda client: len(self.clients[client]))
-        positions = list(islice(self.recipe.batches(len(self.clients[largest]), 1, largest), 100))
-        batches = [self.clients[largest][some] for some in positions]
-        order = torch.argsort(test.lengths, stable=True)
-        step = max(len(order) // 64, 1)
-        looked_at = [order[first % len(order) :: step][:64] for first in range(num_batches)]
-        with self._settings():
-            self.flat.values.copy_(self.server)
-            whole = replace(self.recipe, local_epochs=1, drop_last=False, batch_size=len(data))
-            trained = [
-                _pace(data, some, partial(train_client, self.flat, data, some, whole, 0, 0))
-                for some in islice(cycle(batches), 2 * num_batches)
-            ]
-            evaluated = [
-                _pace(test, some, partial(evaluate, self.flat, test.subset(some)))
-                for some in [*looked_at, *looked_at]
-            ]
-        train, look = (statistics.median(paces[num_batches:]) for paces in (trained, evaluated))
-        return 1 / (train * _mean_tokens(data)), 1 / (look * _mean_tokens(test))
-
     def _evaluate(self, server: torch.Tensor, round_num: int) -> dict[str, Any]:
         metrics: dict[str, Any] = {}
         start = time.perf_counter()
-        with self._settings():
+        with self.settings():
             self.flat.values.copy_(server)
             for name in ("test", "validation"):
                 if name in self.splits:
@@ -314,14 +258,14 @@ class Federation:
         }
 
     @contextmanager
-    def _settings(self) -> Iterator[None]:
+    def settings(self) -> Iterator[None]:
         """The trial's threads and its own random numbers; the caller's are put back afterwards."""
         config = self.trial.config
         gpus = [config.device] if config.device.startswith("cuda") else []
         with (
             turn(),
             torch.random.fork_rng(devices=gpus),
-            _deterministic_kernels() if gpus else nullcontext(),
+            deterministic_kernels() if gpus else nullcontext(),
         ):
             threads = torch.get_num_threads()
             torch.set_num_threads(int(config.threads))
@@ -329,59 +273,3 @@ class Federation:
                 yield
             finally:
                 torch.set_num_threads(threads)
-
-
-@contextmanager
-def _deterministic_kernels() -> Iterator[None]:
-    """What a GPU needs to give the same bits again; a CPU does so anyway."""
-    # cuBLAS is deterministic only with a fixed workspace, set before its first use.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    settings, mode = torch.utils.deterministic, torch.get_deterministic_debug_mode()
-    fills = settings.fill_uninitialized_memory  # type: ignore[attr-defined]
-    # Else every buffer that is about to be overwritten is filled first.
-    settings.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # A warning, since an architecture of the user's may have a step that knows no other way.
-    torch.set_deterministic_debug_mode("warn")
-    try:
-        # Of attention's kernels the plain one: a warning does not make the others deterministic.
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.set_deterministic_debug_mode(mode)
-        settings.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
-
-
-def _state(flat: FlatModel) -> dict[str, torch.Tensor]:
-    """The model's parameters by name, each tied one once, and the buffers that belong to a file."""
-    state = {name: p.data for name, p in flat.model.named_parameters()}
-    saved = flat.model.state_dict().keys()
-    return state | {name: b for name, b in flat.model.named_buffers() if name in saved}
-
-
-def _read(directory: Path, model: Any, names: set[str]) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of a checkpoint under the names that they have in ``model``."""
-    from safetensors.torch import load_file
-
-    found: dict[str, torch.Tensor] = {}
-    for path in sorted(directory.glob("*.safetensors")):
-        found |= load_file(path)
-    if found.keys() <= names:
-        yield from found.items()
-        return
-    # Files have experts one by one that transformers joins when it loads them.
-    with quiet_transformers():
-        loaded = type(model).from_pretrained(
-            directory, config=model.config, dtype=torch.float32, local_files_only=True
-        )
-    yield from ((name, tensor) for name, tensor in loaded.state_dict().items() if name in names)
-
-
-def _pace(split: DeviceSplit, examples: torch.Tensor, work: Callable[[], Any]) -> float:
-    """Seconds that ``work`` takes for each token of ``examples``."""
-    start = time.perf_counter()
-    work()
-    return (time.perf_counter() - start) / int(split.padded_lengths()[examples].sum())
-
-
-def _mean_tokens(split: DeviceSplit) -> float:
-    return float(split.padded_lengths().double().mean())

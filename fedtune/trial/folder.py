@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import yaml
@@ -26,6 +25,7 @@ from fedtune.provenance import git_commit, hardware, libraries
 from fedtune.redaction import redacted
 from fedtune.trial import locks
 from fedtune.trial.begun import ORIGIN, read_begun
+from fedtune.trial.durable import remove, sync, write_atomically
 from fedtune.trial.identity import ENGINE, Trial
 from fedtune.trial.locks import TrialInUse
 from fedtune.trial.round_log import (
@@ -39,14 +39,6 @@ from fedtune.trial.round_log import (
     parse_records,
 )
 from fedtune.trial.stopping import Record
-
-#: The trials that this process simulates. To wait for one of them would be to wait for oneself.
-_held_here: set[Path] = set()
-
-_HELD_HERE = (
-    "an earlier simulate() of this process that was not read to its end; read it on, close() it, "
-    "or let go of it"
-)
 
 
 class FolderGone(DamagedFolder):
@@ -68,7 +60,7 @@ class TrialFolder:
         self.checkpoint = self.path / "checkpoint"
         self.samples = self.path / "system.jsonl"
         self.failure = self.path / "error.log"
-        self._lock: IO[str] | None = None
+        self._hold: locks.Hold | None = None
 
     @property
     def exists(self) -> bool:
@@ -161,7 +153,7 @@ class TrialFolder:
         path.parent.mkdir(exist_ok=True)
         np.save(path, predictions, allow_pickle=False)
         for written in (path, path.parent, self.path):
-            _sync(written)
+            sync(written)
 
     def write_peak_memory(self, megabytes: float) -> float:
         """Keep the most memory that the trial took, in MB, and give what was kept."""
@@ -196,7 +188,7 @@ class TrialFolder:
 
     def forget_failure(self) -> None:
         """The trial is run again, so why it failed before is no longer kept."""
-        _remove(self.failure)
+        remove(self.failure)
 
     # Rounds
 
@@ -216,18 +208,18 @@ class TrialFolder:
         self._make()
         for path in (new, previous, self.checkpoint, self.rounds_path):
             self._check_to_write(path)
-        _remove(new)
+        remove(new)
         new.mkdir()
         save_model(new)
         for path in new.iterdir():
-            _sync(path)
+            sync(path)
         write_atomically(new / "state.json", _lines(records))  # whole, where it is there at all
-        _sync(new)
-        _remove(previous)
+        sync(new)
+        remove(previous)
         if self.checkpoint.exists():
             self.checkpoint.rename(previous)
         new.rename(self.checkpoint)
-        _sync(self.path)
+        sync(self.path)
         self._append(records)
 
     def recover(self) -> list[dict[str, Any]]:
@@ -243,7 +235,7 @@ class TrialFolder:
             source = new if (new / "state.json").is_file() else previous
             if source.exists():
                 source.rename(self.checkpoint)
-        _remove(new)
+        remove(new)
         self._drop_torn_line()
         records = self.records()
         if self.checkpoint.exists():
@@ -312,21 +304,13 @@ class TrialFolder:
         path = self.path / "lock"
         for written in (path, self.samples):
             self._check_to_write(written)
-        place = path.resolve()
-        if place in _held_here:
-            raise TrialInUse(self.trial_id, _HELD_HERE)
         if path.is_dir():
             raise DamagedFolder(f"{path} is a folder, where a file belongs; {ANEW}")
-        with locks.locked(path, wait_s) as file:
-            if file is None:
-                raise TrialInUse(self.trial_id, locks.owner(path))
-            self._lock, self._locked_by = file, os.getpid()
-            _held_here.add(place)
+        with locks.simulating(path, self.trial_id, wait_s) as self._hold:
             try:
                 yield
             finally:
-                self._lock = None
-                _held_here.discard(place)
+                self._hold = None
 
     def wait_until_free(self, wait_s: float) -> None:
         """Return once no process simulates the trial; TrialInUse after ``wait_s`` seconds."""
@@ -343,10 +327,10 @@ class TrialFolder:
 
     def _make(self) -> None:
         """Make the folder; FolderGone where it was taken away from who holds it."""
-        if self._lock is not None:
-            if os.getpid() != self._locked_by:  # a child that was forked has the open file too
-                raise TrialInUse(self.trial_id, f"process {self._locked_by}, which began it")
-            if not locks.is_at(self._lock, self.path / "lock"):
+        if self._hold is not None:
+            if not self._hold.is_own:
+                raise TrialInUse(self.trial_id, f"process {self._hold.process}, which began it")
+            if not self._hold.lasts:
                 raise FolderGone(
                     f"{self.path} was removed or replaced while the trial ran, so no further round "
                     "can be kept; the same command starts the trial anew"
@@ -381,32 +365,5 @@ class TrialFolder:
             raise DamagedFolder(fault)
 
 
-def _remove(path: Path) -> None:
-    """Remove what is at ``path``, if anything, whatever it is."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file at ``path``: a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)  # one of an earlier process, or a link
-    temporary.write_text(text)
-    _sync(temporary)
-    temporary.replace(path)
-
-
 def _lines(records: Sequence[Record]) -> str:
     return "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders; it keeps renames in a journal of its own
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -94,6 +94,54 @@ def owner(path: Path) -> str:
     return next(iter(_lines(path)), "") or "another process"
 
 
+class Hold:
+    """A hold on a trial or, by a launch, on several; of the process that took it alone."""
+
+    def __init__(self, path: Path, file: IO[str]):
+        self._path, self._file, self.process = path, file, os.getpid()
+
+    @property
+    def is_own(self) -> bool:
+        """Is this the process that took it? A child that was forked has the open file too."""
+        return os.getpid() == self.process
+
+    @property
+    def lasts(self) -> bool:
+        """Is the file still the one that was locked? Not where store or trial were removed."""
+        return is_at(self._file, self._path)
+
+
+#: The locks of trials that this process holds. To wait for one would be to wait for oneself.
+_held_here: set[Path] = set()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_held_here.clear)
+
+_HELD_HERE = (
+    "an earlier simulate() of this process that was not read to its end; read it on, close() it, "
+    "or let go of it"
+)
+
+
+@contextmanager
+def simulating(path: Path, trial_id: str, wait_s: float) -> Iterator[Hold]:
+    """Hold the trial whose lock file is at ``path``.
+
+    Raises TrialInUse where another process still has it after ``wait_s`` seconds, or, at once,
+    where this process has it already.
+    """
+    place = path.resolve()
+    if place in _held_here:
+        raise TrialInUse(trial_id, _HELD_HERE)
+    with locked(path, wait_s) as file:
+        if file is None:
+            raise TrialInUse(trial_id, owner(path))
+        _held_here.add(place)
+        try:
+            yield Hold(path, file)
+        finally:
+            _held_here.discard(place)
+
+
 @contextmanager
 def changing(store: Path) -> Iterator[None]:
     """Alone in the store for a moment, to read something and change it. Makes the store.
@@ -112,18 +160,6 @@ def changing(store: Path) -> Iterator[None]:
         if file is None:
             raise Refusal(f"store={store}: {owner(path)} has been changing it for minutes")
         yield
-
-
-class Hold:
-    """A launch's hold on trials of a store."""
-
-    def __init__(self, path: Path, file: IO[str]):
-        self._path, self._file = path, file
-
-    @property
-    def lasts(self) -> bool:
-        """Is the store still the one in which the hold was taken? Not where it was removed."""
-        return is_at(self._file, self._path)
 
 
 @contextmanager

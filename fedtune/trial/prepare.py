@@ -10,19 +10,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fedtune.config import MOST_ROUNDS, TrialConfig
+from fedtune.config import TrialConfig
 from fedtune.data.lookup import default_budget, state_on_disk
 from fedtune.data.splits import Examples, select_examples
 from fedtune.data.token_arrays import FILES, Tokens, open_tokens
 from fedtune.data.tokenization import tokenize
+from fedtune.data.tokenizer import TOKENIZER_FILES
 from fedtune.errors import BadInput, Fault
 from fedtune.federated.local import LocalTraining
+from fedtune.fields import MOST_ROUNDS
 from fedtune.machine import available_cores, device_exists, has_bf16
 from fedtune.models.classifier import drawn_anew
 from fedtune.models.configuration import WITHOUT_BF16, architecture_fault, describe, read_config
 from fedtune.models.zoo import (
     PAPER_LEARNING_RATE,
-    TOKENIZER_FILES,
     ModelSource,
     content_hash,
     find_model,

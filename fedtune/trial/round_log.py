@@ -79,8 +79,8 @@ def _hashed(value: object) -> str:
 def check_log(records: Sequence[Record], begun: Mapping[str, Any], path: Path) -> None:
     """Raise DamagedFolder where the log at ``path`` is not that of the trial in ``begun``.
 
-    Logs from before 2026-12 have no digests. They are taken as they are; the first round that is
-    added to one binds all before it.
+    Logs from before fedtune wrote digests have none. They are taken as they are; the first round
+    that is added to one binds all before it.
     """
     if not records:
         return

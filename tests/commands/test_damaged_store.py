@@ -15,7 +15,8 @@ import yaml
 from mlflow import MlflowClient
 from support import Done, call, new_database, toy_run, trial_runs
 
-from fedtune.plan.plan import Plan, plan_path
+from fedtune.plan.plan import Plan
+from fedtune.plan.plan_file import plan_path, save_plan
 from fedtune.trial.folder import TrialFolder
 
 Write = Callable[..., None]
@@ -29,7 +30,7 @@ def ended(plan: Plan, write_log: Write, tmp_path: Path) -> Plan:
     for trial, accuracies in zip(plan.trials, ENDED, strict=True):
         write_log(trial, accuracies)
     for name in ("other", "study"):
-        Plan(name, plan.axes, plan.trials).save(tmp_path)
+        save_plan(Plan(name, plan.axes, plan.trials), tmp_path)
     new_database(tmp_path)
     return plan
 
@@ -134,7 +135,7 @@ def test_a_damaged_trial_is_a_line_and_stops_its_own_sweeps_alone(
         path.rename(store / path.name)
     uri = new_database(store)
     _, eight, two = ended.trials
-    Plan("other", ended.axes, (ended.trials[0], two)).save(store)
+    save_plan(Plan("other", ended.axes, (ended.trials[0], two)), store)
     damage(TrialFolder(store, eight.trial_id))
     asked = toy_run(bert, "8", name="study", budget_rounds=2, max_rounds=4)
     for command in (["status", "study"], [*asked, "--no-ray"], [*asked, "--dry-run"]):

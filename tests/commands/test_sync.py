@@ -15,8 +15,9 @@ from mlflow.exceptions import MlflowException
 from support import Done, assert_whole, call, new_database, sweep_run, toy_run, trial_runs
 
 from fedtune.analysis.history import load_sweep
-from fedtune.plan import plan as planning
+from fedtune.plan import plan_file
 from fedtune.plan.plan import Plan
+from fedtune.plan.plan_file import save_plan
 from fedtune.run.callback import MlflowCallback
 from fedtune.run.trainable import TRIAL_ID
 from fedtune.tracking import names
@@ -65,7 +66,7 @@ def test_what_a_launch_is_at_work_on_is_left_to_it_and_the_sweeps_end_too(
     baseline, eight, _ = plan.trials
     write_log(baseline, ENDED[0])
     write_log(eight, [0.5, 0.6])
-    plan.save(tmp_path)
+    save_plan(plan, tmp_path)
     with launching(tmp_path, [eight.trial_id]):
         done = sync(tmp_path)
 
@@ -86,7 +87,7 @@ def test_a_sweep_with_a_failed_trial_has_failed_whoever_says_so(
     eight = ended.trials[1]
     write_log(eight, [0.5, 0.6])
     TrialFolder(tmp_path, eight.trial_id).note_failure("no luck")
-    ended.save(tmp_path)
+    save_plan(ended, tmp_path)
 
     sync(tmp_path)
 
@@ -122,7 +123,7 @@ def test_synced_into_an_empty_mlflow_the_latest_of_the_store_is_the_latest(
 def test_a_finished_trial_ended_when_it_did_however_often_it_is_synced(
     ended: Plan, client: MlflowClient, tmp_path: Path
 ) -> None:
-    ended.save(tmp_path)
+    save_plan(ended, tmp_path)
 
     def ends() -> dict[int, int]:
         sync(tmp_path)
@@ -138,7 +139,7 @@ def test_sweeps_of_an_earlier_engine_are_named_and_left_as_they_are(
 ) -> None:
     assert launch(bert, "2,8", "study", tmp_path).code == 0
     before = sweep_run(client, "study")
-    monkeypatch.setattr(planning, "ENGINE", identity.ENGINE + 1)
+    monkeypatch.setattr(plan_file, "ENGINE", identity.ENGINE + 1)
     monkeypatch.setattr(identity, "ENGINE", identity.ENGINE + 1)
 
     done = sync(tmp_path)

@@ -30,7 +30,6 @@ from fedtune.errors import BadInput
 from fedtune.plan.plan import Plan
 from fedtune.run.launch import Launch
 from fedtune.run.progress import Silent
-from fedtune.trial.federation import Federation
 from fedtune.trial.identity import Trial
 from fedtune.units import size
 
@@ -248,7 +247,7 @@ def test_a_model_whose_step_fails_is_named_before_anything_starts(
     def fails(*_: object) -> None:
         raise ZeroDivisionError("float division by zero")
 
-    monkeypatch.setattr(Federation, "measure", fails)
+    monkeypatch.setattr(trial_cost, "measure", fails)
     told = r"a step of its training fails \(ZeroDivisionError: float division by zero\)"
     with pytest.raises(BadInput, match=told):
         calibrate(plan.trials[:1])

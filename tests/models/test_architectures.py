@@ -13,8 +13,9 @@ import pytest
 import torch
 from architectures import KINDS, build
 from transformers import AutoTokenizer, pipeline
+from trials import quick
 
-from fedtune import TrialConfig, simulate
+from fedtune import simulate
 from fedtune.data import toy
 from fedtune.data.batches import Batch, DeviceSplit
 from fedtune.data.token_arrays import Split
@@ -84,26 +85,6 @@ def texts() -> Batch:
     device = torch.device("cpu")
     whole = DeviceSplit(split, num_classes=3, pad_token_id=0, pad_to=None, device=device)
     return whole.batch(torch.arange(len(lengths)))
-
-
-def quick(model: Path, **settings: Any) -> TrialConfig:
-    return TrialConfig(
-        **{
-            "model": str(model),
-            "dataset": "toy",
-            "clients": 2,
-            "threads": 1,
-            "train_examples": 12,
-            "test_examples": 6,
-            "max_length": 32,
-            "batch_size": 4,
-            "budget_rounds": 1,
-            "max_rounds": 1,
-            "local_epochs": 1,
-            "learning_rate": 0.05,
-            **settings,
-        }
-    )
 
 
 @pytest.mark.parametrize("kind", one_of_each(TRAINED))

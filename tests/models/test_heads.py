@@ -17,8 +17,9 @@ from transformers import (
     AutoModelForTokenClassification,
     pipeline,
 )
+from trials import quick
 
-from fedtune import TrialConfig, simulate
+from fedtune import simulate
 from fedtune.models.classifier import drawn_anew, head_names, load_classifier
 from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import prepare
@@ -26,26 +27,6 @@ from fedtune.trial.prepare import prepare
 LABELS = ("a", "b", "c")
 SPECIAL = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 2, "cls_token_id": 2}
 SPECIAL |= {"eos_token_id": 3, "sep_token_id": 3}
-
-
-def quick(model: Path, **settings: Any) -> TrialConfig:
-    return TrialConfig(
-        **{
-            "model": str(model),
-            "dataset": "toy",
-            "clients": 2,
-            "threads": 1,
-            "train_examples": 12,
-            "test_examples": 6,
-            "max_length": 32,
-            "batch_size": 4,
-            "budget_rounds": 1,
-            "max_rounds": 1,
-            "local_epochs": 1,
-            "learning_rate": 0.05,
-            **settings,
-        }
-    )
 
 
 def saved(task: Any, kind: str, tiny: Path, folder: Path, **values: Any) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fedtune.data.tokenizer import TOKENIZER_FILES
 from fedtune.errors import BadInput
 from fedtune.models import zoo
 from fedtune.models.zoo import PAPER_LEARNING_RATE, content_hash, find_model
@@ -240,7 +241,7 @@ def test_a_tokenizer_of_any_format_is_downloaded_hashed_and_accepted(
     assert find_model(str(directory)).directory == directory
     downloaded = find_model("bert").directory
     assert tokenizer_hash(downloaded) == tokenizer_hash(directory)
-    assert "tokenizer.model" in zoo.TOKENIZER_FILES, "so it is copied into checkpoints too"
+    assert "tokenizer.model" in TOKENIZER_FILES, "so it is copied into checkpoints too"
 
 
 def test_settings_alone_are_no_tokenizer(directory: Path) -> None:

@@ -15,8 +15,10 @@ from support import LEARNS
 
 from fedtune.errors import BadInput
 from fedtune.machine import available_cores
-from fedtune.plan import plan as planning
-from fedtune.plan.plan import Plan, load_plan, make_plan, plan_path, read_plan, warnings_of
+from fedtune.plan import forewarnings, plan_file
+from fedtune.plan.forewarnings import warnings_of
+from fedtune.plan.plan import Plan, make_plan
+from fedtune.plan.plan_file import load_plan, plan_path, read_plan, save_plan
 from fedtune.plan.sweepfile import Override, SweepSpec
 from fedtune.tracking import names
 from fedtune.trial import identity
@@ -124,7 +126,7 @@ def test_threads_share_the_cores_among_federated_trials(
 def test_a_saved_plan_is_the_same_plan(bert: str, tmp_path: Path) -> None:
     plan = make_plan(spec_of(bert, {"clients": [2, 4], "seed": [0, 1]}))
 
-    plan.save(tmp_path)
+    save_plan(plan, tmp_path)
 
     assert read_plan(plan_path(tmp_path, "study")) == plan
     assert plan.axes == ("clients", "seed")
@@ -133,7 +135,7 @@ def test_a_saved_plan_is_the_same_plan(bert: str, tmp_path: Path) -> None:
 def test_plans_are_found_by_name_by_file_and_as_the_latest(bert: str, tmp_path: Path) -> None:
     plan = make_plan(spec_of(bert, {"clients": [2]}))
     for age, name in enumerate(["newest", "older", "oldest"]):
-        replace(plan, name=name).save(tmp_path)
+        save_plan(replace(plan, name=name), tmp_path)
         path = plan_path(tmp_path, name)
         os.utime(path, (1e9 - age, 1e9 - age))
     file = tmp_path / "x.yaml"
@@ -145,7 +147,7 @@ def test_plans_are_found_by_name_by_file_and_as_the_latest(bert: str, tmp_path: 
 
 
 def test_an_unknown_plan_is_an_error_that_names_those_there_are(bert: str, tmp_path: Path) -> None:
-    make_plan(spec_of(bert, {"clients": [2]})).save(tmp_path)
+    save_plan(make_plan(spec_of(bert, {"clients": [2]})), tmp_path)
 
     with pytest.raises(BadInput, match="did you mean 'study'"):
         load_plan(tmp_path, "stduy")
@@ -179,7 +181,7 @@ def test_a_miniature_is_warned_of_only_where_a_published_trial_stayed_at_chance(
                 if path and accuracy and not clearly_above_chance(accuracy, chance, number):
                     at_chance.append(path)
 
-    assert max(at_chance) == pytest.approx(planning._SEEN_AT_CHANCE[True])
+    assert max(at_chance) == pytest.approx(forewarnings._SEEN_AT_CHANCE[True])
     assert longest > 10
 
 
@@ -201,7 +203,7 @@ def test_siblings_of_an_earlier_launch_with_another_budget_are_warned_of(
     bert: str, tmp_path: Path
 ) -> None:
     first = replace(spec_of(bert, {"clients": [2, 4]}, budget_rounds=2), grows=True)
-    make_plan(first).save(tmp_path)
+    save_plan(make_plan(first), tmp_path)
     longer = replace(spec_of(bert, {"clients": [8]}, budget_rounds=3), grows=True)
     whole = replace(spec_of(bert, {"clients": [2, 4, 8]}, budget_rounds=3), grows=True)
 
@@ -228,15 +230,15 @@ def test_a_plan_of_an_earlier_engine_is_refused_by_name(
     bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = replace(spec_of(bert, {"clients": [2]}), grows=True)
-    make_plan(spec).save(tmp_path)
+    save_plan(make_plan(spec), tmp_path)
     now = identity.ENGINE + 1
     monkeypatch.setattr(identity, "ENGINE", now)
-    monkeypatch.setattr(planning, "ENGINE", now)
+    monkeypatch.setattr(plan_file, "ENGINE", now)
 
     with pytest.raises(BadInput, match=rf"^sweep='study': .* engine {now}: use the version"):
         load_plan(tmp_path, "study")
 
     anew = make_plan(spec)
     assert warnings_of(anew, spec, tmp_path) == []
-    anew.save(tmp_path)
+    save_plan(anew, tmp_path)
     assert load_plan(tmp_path, "study").by_id() == anew.by_id(), "what cannot go on is not kept"

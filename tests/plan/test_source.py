@@ -11,7 +11,8 @@ import pytest
 from mlflow import MlflowClient
 from support import LEARNS, call, in_process_of_its_own, new_database, sweep_run
 
-from fedtune.plan.plan import load_plan, make_plan
+from fedtune.plan.plan import make_plan
+from fedtune.plan.plan_file import load_plan, save_plan
 from fedtune.plan.sweepfile import SweepSpec, read_sweep_file
 from fedtune.provenance import committed_at
 from fedtune.tracking import names
@@ -71,7 +72,7 @@ def test_a_saved_plan_keeps_the_age_of_unchanged_settings_only(
 ) -> None:
     store = tmp_path / "store"
     first = make_plan(read_sweep_file(committed))
-    first.save(store)
+    save_plan(first, store)
     committed.touch()
     moved = SweepSpec(
         **{
@@ -79,11 +80,11 @@ def test_a_saved_plan_keeps_the_age_of_unchanged_settings_only(
             "source": {**first.source, "sweep_file_committed": "2099-01-01T00:00:00+00:00"},
         }
     )
-    make_plan(moved).save(store)
+    save_plan(make_plan(moved), store)
     assert load_plan(store, "grid").source == first.source
     for rate in (0.1, 0.2):
         spec = read_sweep_file(committed).with_command_line({"learning_rate": [rate]})
-        make_plan(spec).save(store)
+        save_plan(make_plan(spec), store)
         assert load_plan(store, "grid").source == {
             "sweep_file": f"grid.yaml with learning_rate={rate}"
         }

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from fedtune.plan import plan as planning
-from fedtune.plan.plan import Plan, load_plan, plan_path
+from fedtune.plan import plan_file
+from fedtune.plan.plan import Plan
+from fedtune.plan.plan_file import load_plan, plan_path
 from fedtune.run.launch import Launch, LaunchResult
 from fedtune.run.progress import Silent
 from fedtune.trial.locks import TrialInUse, launched, launching
@@ -28,15 +29,17 @@ def test_plans_of_one_growing_sweep_that_are_saved_at_once_are_joined(
     """Everybody has read before anybody writes, unless they wait for each other."""
     parts = [replace(plan, trials=(trial,), grows=True) for trial in plan.trials]
     both = threading.Barrier(len(parts))
-    write = planning.write_atomically
+    write = plan_file.write_atomically
 
     def late(path: Path, text: str) -> None:
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait(0.5)
         write(path, text)
 
-    monkeypatch.setattr(planning, "write_atomically", late)
-    threads = [threading.Thread(target=part.save, args=(tmp_path,)) for part in parts]
+    monkeypatch.setattr(plan_file, "write_atomically", late)
+    threads = [
+        threading.Thread(target=plan_file.save_plan, args=(part, tmp_path)) for part in parts
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -70,7 +73,9 @@ def open_files() -> int:
 def test_a_launch_of_hundreds_of_trials_opens_few_files(
     many: Plan, few_files: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Plan, "save", lambda plan, store: None)  # a minute of YAML
+    monkeypatch.setattr(
+        "fedtune.run.launch.save_plan", lambda plan, store: None
+    )  # a minute of YAML
     before, during = open_files(), []
 
     def runner(launch: Launch) -> None:

@@ -14,7 +14,8 @@ import pytest
 from support import LEARNS, Done, call, new_database, toy_run
 
 from fedtune.machine import available_cores
-from fedtune.plan.plan import Plan, load_plan, make_plan
+from fedtune.plan.plan import Plan, make_plan
+from fedtune.plan.plan_file import load_plan
 from fedtune.plan.sweepfile import SweepSpec
 from fedtune.run import closing, in_process
 from fedtune.run.launch import Launch, LaunchResult

@@ -28,7 +28,8 @@ from support import (
     wait_for,
 )
 
-from fedtune.plan.plan import Plan, load_plan, make_plan
+from fedtune.plan.plan import Plan, make_plan
+from fedtune.plan.plan_file import load_plan
 from fedtune.plan.sweepfile import SweepSpec
 
 

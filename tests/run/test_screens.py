@@ -19,10 +19,11 @@ from fedtune.cost.launch_cost import LaunchCost
 from fedtune.cost.resources import Machine
 from fedtune.cost.trial_cost import Rates, kind_of
 from fedtune.plan.plan import Plan, make_plan
+from fedtune.plan.plan_file import save_plan
 from fedtune.plan.sweepfile import SweepSpec, experiments
 from fedtune.run import closing
+from fedtune.run.announcing import print_plan
 from fedtune.run.launch import LaunchResult
-from fedtune.run.session import print_plan
 
 Write = Callable[..., None]
 
@@ -66,7 +67,7 @@ def grid(spec: SweepSpec, write_log: Write, tmp_path: Path) -> Plan:
     logs = ([0.5, 0.7, 0.8], [0.5, 0.84], [0.5, 0.65, 0.65, 0.75], [0.5, 0.5, 0.5, 0.5, 0.5])
     for number, trial in enumerate(plan.trials[:-1]):
         write_log(trial, logs[0] if trial.config.clients == 1 else logs[number % 4])
-    plan.save(tmp_path)
+    save_plan(plan, tmp_path)
     return plan
 
 

@@ -15,7 +15,7 @@ import ray
 from mlflow import MlflowClient
 from support import LEARNS, assert_whole, folder_of, log, new_database, sweep_run, trial_runs
 
-from fedtune.plan.plan import load_plan
+from fedtune.plan.plan_file import load_plan
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 

@@ -14,6 +14,7 @@ from mlflow.entities import DatasetInput, Run, ViewType
 from support import Done, call, new_database, points, sweep_run, toy_run, trial_runs
 
 from fedtune.plan.plan import Plan
+from fedtune.plan.plan_file import save_plan
 from fedtune.run.launch import LaunchResult
 from fedtune.tracking import names
 from fedtune.tracking.by_clients import PREFIX
@@ -262,7 +263,7 @@ def test_a_failed_trial_ends_with_its_last_round_however_often_it_is_synced(
     TrialFolder(tmp_path, two.trial_id).rounds_path.unlink()
     for trial in (eight, two):
         TrialFolder(tmp_path, trial.trial_id).note_failure("no luck")
-    ended.save(tmp_path)
+    save_plan(ended, tmp_path)
 
     def ends() -> dict[int, int]:
         sync(tmp_path)
@@ -297,7 +298,7 @@ def test_samples_of_a_trials_process_are_system_metrics_each_once(
     baseline = ended.trials[0]
     path = TrialFolder(tmp_path, baseline.trial_id).samples
     lines = [json.dumps({"unix_ms": 1000 * n, SAMPLE_MARKER: 10.0 * n}) + "\n" for n in range(3)]
-    ended.save(tmp_path)
+    save_plan(ended, tmp_path)
     for known in (2, 3, 3):  # the trial goes on, and is synced once more
         path.write_text("".join(lines[:known]))
         sync(tmp_path)
@@ -326,11 +327,11 @@ def test_what_a_launch_does_not_tell_any_more_goes(
     ended: Plan, client: MlflowClient, tmp_path: Path
 ) -> None:
     source = {"sweep_file": "grid.yaml", "sweep_file_sha256": "0" * 64}
-    replace(ended, source=source).save(tmp_path)
+    save_plan(replace(ended, source=source), tmp_path)
     sync(tmp_path)
     assert sweep_run(client, "study").data.tags[names.SWEEP_FILE] == "grid.yaml"
 
-    ended.save(tmp_path)
+    save_plan(ended, tmp_path)
     sync(tmp_path)
 
     tags = sweep_run(client, "study").data.tags
@@ -350,7 +351,7 @@ def test_a_database_of_an_earlier_version_is_brought_up_to_date(
         run = client.create_run(experiment, run_name=names.run_name(trial), tags=known)
         for key, value in names.params(trial).items():
             client.log_param(run.info.run_id, key, value)
-    ended.save(tmp_path)
+    save_plan(ended, tmp_path)
 
     sync(tmp_path)
 

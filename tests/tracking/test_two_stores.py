@@ -29,6 +29,7 @@ from support import (
 )
 
 from fedtune.plan.plan import Plan
+from fedtune.plan.plan_file import save_plan
 from fedtune.tracking import claims, names
 from fedtune.tracking.claims import Claim
 from fedtune.tracking.projection import Projection
@@ -47,7 +48,7 @@ def stores(plan: Plan, write_log: Write, tmp_path: Path) -> tuple[Path, Path]:
     """Two stores with the same trials, begun at two times."""
     for trial, accuracies in zip(plan.trials, ENDED, strict=True):
         write_log(trial, accuracies)
-    plan.save(tmp_path)
+    save_plan(plan, tmp_path)
     first, second = tmp_path / "first", tmp_path / "second"
     for number, store in enumerate((first, second)):
         shutil.copytree(tmp_path, store, ignore=shutil.ignore_patterns("first", "second"))

@@ -19,8 +19,8 @@ import torch
 from quick import folder_of, quick
 
 from fedtune import TrialConfig, simulate
+from fedtune.trial import durable, simulation
 from fedtune.trial import folder as folder_module
-from fedtune.trial import simulation
 
 
 def tell(**values: Any) -> None:
@@ -79,7 +79,8 @@ def kill_in_commit(config: TrialConfig, store: Path, step: int) -> bool:
             real = getattr(home, name)
 
             def guarded(*arguments: Any, **options: Any) -> Any:
-                ours = sys._getframe(1).f_globals is vars(folder_module)
+                caller = sys._getframe(1).f_globals
+                ours = any(caller is vars(module) for module in (folder_module, durable))
                 saved[0] |= name == "write_text"  # of the syncs before, one is like another
                 if committing[0] and ours and (saved[0] or name != "fsync"):
                     steps[0] += 1

@@ -19,6 +19,7 @@ from fedtune.models.classifier import draw_head, head_names
 from fedtune.models.forward import PackedForward, PaddedForward
 from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import prepare
+from fedtune.trial.speed import measure
 
 
 def federation(model: str, **changes: Any) -> Federation:
@@ -234,12 +235,12 @@ def test_another_seed_is_another_head_partition_and_order(bert: str) -> None:
 
 
 def test_speed_is_measured_on_as_few_texts_as_there_are(bert: str) -> None:
-    assert all(rate > 0 for rate in federation(bert, test_examples=1).measure(3))
+    assert all(rate > 0 for rate in measure(federation(bert, test_examples=1), 3))
 
 
 def test_speed_is_measured_without_a_trace(bert: str) -> None:
     made, twin = federation(bert), federation(bert)
-    trained, evaluated = made.measure(2)
+    trained, evaluated = measure(made, 2)
     assert trained > 0
     assert evaluated > 0
     assert timeless(made.round(1, True)) == timeless(twin.round(1, True))

@@ -13,7 +13,7 @@ from fedtune.analysis.paper.verdicts import Part, Verdict, all_of, decide, unles
 from fedtune.analysis.quantities import Quantity
 from fedtune.analysis.samples import Sample, combine, paired
 from fedtune.analysis.tracked import TrackedTrial
-from fedtune.models.zoo import NAMES as MODELS
+from fedtune.models.short_names import NAMES as MODELS
 from fedtune.trial.stopping import clearly_above_chance, first_round_at
 
 #: The models that DistilBERT is held against.

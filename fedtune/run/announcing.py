@@ -1,0 +1,90 @@
+"""What a launch says before it begins: what is trained on what, warnings, and how long it takes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from fedtune.config import TrialConfig
+from fedtune.cost.launch_cost import LaunchCost
+from fedtune.models.classifier import drawn_anew
+from fedtune.plan.forewarnings import warnings_of
+from fedtune.plan.plan import Plan
+from fedtune.plan.sweepfile import SweepSpec
+from fedtune.terminal import say
+from fedtune.trial.identity import Trial
+from fedtune.trial.prepare import data_facts, open_examples
+
+
+def print_plan(plan: Plan, spec: SweepSpec, store: Path, console: Console) -> None:
+    """What is about to be trained on what, what every ``auto`` became, and warnings."""
+    federated = sum(trial.config.clients > 1 for trial in plan.trials)
+    baselines = len(plan.trials) - federated
+    say(
+        console,
+        f"Sweep [bold]{plan.name}[/]: {baselines} baseline{'s' * (baselines > 1)} (K = 1) and "
+        f"{federated} federated trial{'s' * (federated != 1)}",
+    )
+    for line in dict.fromkeys(_describe(plan)):
+        say(console, escape(line), indent=2)
+    for line in warnings_of(plan, spec, store):
+        say(console, f"[yellow]warning:[/] {escape(line)}")
+
+
+def _describe(plan: Plan) -> list[str]:
+    lines = []
+    for trial in plan.trials:
+        config, facts = trial.config, data_facts(trial)
+        lines.append(
+            f"{_dataset(config)}: {facts['data/train_examples']:,} training and "
+            f"{facts['data/test_examples']:,} test {_texts(config)}, "
+            f"{facts['data/num_classes']} classes, chance {facts['summary/chance']:.3f} "
+            f"(columns {config.text_column}, {config.label_column}){_tested_on(config)}"
+        )
+        lines.append(
+            f"{config.model}: {facts['model/layers']} layers, {_drawn(trial)}learning_rate "
+            f"{config.learning_rate:g}, budget_rounds {config.budget_rounds}, max_rounds "
+            f"{config.max_rounds}, precision {config.precision}, device {config.device}, "
+            f"threads {config.threads}"
+        )
+    return sorted(dict.fromkeys(lines), key=lambda line: "layers" in line)
+
+
+def _drawn(trial: Trial) -> str:
+    """The layers that are not the model's own: all that its file lacks, and a former head."""
+    layers = drawn_anew(Path(trial.model_dir), open_examples(trial)[1].num_classes)
+    return f"{' and '.join(layers)} drawn anew, " if layers else ""
+
+
+def _dataset(config: TrialConfig) -> str:
+    part = config.dataset_config
+    return config.dataset if part == "none" else f"{config.dataset} ({part})"
+
+
+def _texts(config: TrialConfig) -> str:
+    return "pairs of texts" if "," in config.text_column else "texts"
+
+
+def _tested_on(config: TrialConfig) -> str:
+    """Which examples are tested on, where that is not the split called test."""
+    if config.test_fraction != "none":
+        share = f"{100 * config.test_fraction:.3g} %"
+        return f"; split here: {share} for testing, stratified, data_seed {config.data_seed}"
+    return "" if config.test_split == "test" else f"; tested on the split {config.test_split}"
+
+
+def print_expectation(cost: LaunchCost, console: Console) -> None:
+    """Say how long the launch may take and how many trials run at a time."""
+    told = cost.time()
+    expected = f"{told[0].upper()}{told[1:]} of computing on this machine."
+    say(console, f"{expected} {cost.sharing()}")
+
+
+def measuring(console: Console) -> AbstractContextManager[object]:
+    """Show that this machine is being measured, which takes seconds; on a terminal alone."""
+    if not console.is_interactive:
+        return nullcontext()
+    return console.status("measures how fast this machine trains", spinner="line")
