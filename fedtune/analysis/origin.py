@@ -114,9 +114,9 @@ def settings_age(sweep: Sweep, grid: Grid) -> str:
     file = sweep.tags.get(names.SWEEP_FILE)
     committed = _unix_ms(sweep.tags.get(names.SWEEP_FILE_COMMITTED))
     if not file:
-        return f"Not dated: no sweep file is tracked; {then}."
+        return f"Not known, as it was not launched from a sweep file; {then}."
     if committed is None:
-        return f"Not dated: {file} is not tracked as committed; {then}."
+        return f"Not known, as {file} was not committed when it was launched; {then}."
     changed = f"{file} was last changed in a commit of {_moment(committed)}; {then}."
     if not federated:
         return changed

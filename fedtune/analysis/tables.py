@@ -228,7 +228,7 @@ def to_target(grid: Grid) -> Table:
         "to-target",
         "Rounds, steps and bytes to target",
         "Medians over seeds, empty where half or more did not reach it. By steps alone: the "
-        "rounds that would take as many sequential steps as K = 1 needs (hypothesis H1).",
+        "rounds in which a client takes as many steps, one after another, as K = 1 needs.",
         [
             *("model", "data set", "K", "reached", "median rounds", "rounds by steps alone"),
             *("median steps", "bytes (median)"),

@@ -92,6 +92,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _ending.terminate)
     try:
         code = cli.main(prog_name="fedtune", standalone_mode=False)
+    except click.MissingParameter as error:
+        param, path = error.param, error.ctx and error.ctx.command_path
+        # An argument goes by the name that stands in the command's usage, an option by its field's.
+        name = param and (
+            param.human_readable_name if param.param_type_name == "argument" else param.name
+        )
+        click.echo(f"fedtune: {name}: missing; see `{path} --help`", err=True)
+        code = 2
     except click.ClickException as error:
         error.show()
         code = error.exit_code

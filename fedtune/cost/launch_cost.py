@@ -154,8 +154,8 @@ class LaunchCost:
         tightest = min(todo, key=lambda trial: min(places(trial, machine).values()))
         least, most = (min(number, len(todo)) for number in at_once(todo, machine))
         trials = "1 trial runs" if most == 1 else f"Up to {most} trials run"
-        differ = f" ({least} of the largest)" if least < most else ""
-        return f"{trials} at a time{differ}: there is room for {_room(tightest, machine)}."
+        of_which = "; of the largest there is" if least < most else ": there is"
+        return f"{trials} at a time{of_which} room for {_room(tightest, machine)}."
 
     def _state(self, trial: Trial) -> str:
         if trial.trial_id not in self.costs:

@@ -39,6 +39,16 @@ _JSON = (".json", ".jsonl", ".ndjson")
 _SAVED = ("dataset_dict.json", "state.json", "dataset_info.json", "dataset_infos.json")
 _MOST_NAMES = 20
 
+#: What libraries say of ordinary faults, and what that means.
+_IN_OTHER_WORDS = {
+    "corresponds to no data": "has no rows",
+    "BatchSize must be greater than 0": "has no rows",
+    "Multiple matches for FieldRef": "has two columns of one name; rename one of them",
+    "same data file format for all splits": (
+        "has splits in files of different formats; allowed is one of parquet, csv and json for all"
+    ),
+}
+
 
 def read_splits(location: Location, dataset_config: str) -> DatasetDict:
     """Every split there is, by name; ``train`` alone where a data set is one table.
@@ -296,6 +306,9 @@ def told_apart(dataset: str, needed: str) -> Iterator[None]:
         if isinstance(root, PermissionError):
             with readable("dataset", dataset):
                 raise root from None
+        for words, message in _IN_OTHER_WORDS.items():
+            if words in str(root):
+                raise BadInput.of("dataset", dataset, message) from error
         reason = " ".join(f"{type(root).__name__}: {root}".split())[:300]
         raise BadInput.of("dataset", dataset, f"cannot be read ({reason}); {needed}") from error
 

@@ -91,10 +91,10 @@ def read_config(directory: Path, name: str | None = None) -> dict[str, Any]:
         )
     for key, value in config.items():
         a_rate = isinstance(value, int | float) and not isinstance(value, bool)
-        if "dropout" in key and a_rate and not 0 <= value < 1:
-            raise BadInput.of(
-                "model", asked, f"{path} says {key}: {value}; allowed is a number from 0 to below 1"
-            )
+        if a_rate and (("dropout" in key and not 0 <= value < 1) or value != value):
+            limits = "from 0 to below 1" if "dropout" in key else "that is one"
+            message = f"{path} says {key}: {value}; allowed is a number {limits}"
+            raise BadInput.of("model", asked, message)
     for key, value, least, most in _unlikely(config):
         raise BadInput.of(
             "model",

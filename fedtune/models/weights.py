@@ -11,6 +11,9 @@ from fedtune.paths import states
 
 Shape = tuple[int, ...]
 
+#: Types of numbers that become fp32 parameters as they are.
+_TRAINABLE = ("F64", "F32", "F16", "BF16")
+
 
 def shapes(directory: Path) -> dict[str, Shape]:
     """The shape of every tensor in the directory's safetensors files, by its name.
@@ -21,6 +24,8 @@ def shapes(directory: Path) -> dict[str, Shape]:
     for path in sorted(directory.glob("*.safetensors")):
         try:
             found |= _header(str(path), states([path]))
+        except BadInput:
+            raise
         except Exception as error:  # safetensors has one of its own beside the system's
             why = f"{path.name} cannot be read: {first_line(error)[:200]}; copy it once more"
             raise BadInput.of("model", str(directory), why) from None
@@ -36,5 +41,16 @@ def num_parameters(directory: str | Path) -> int:
 def _header(path: str, state: object) -> dict[str, Shape]:
     from safetensors import safe_open
 
+    found: dict[str, Shape] = {}
     with safe_open(path, "numpy") as file:
-        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        for name in file.keys():  # noqa: SIM118
+            part = file.get_slice(name)
+            found[name], kind = tuple(part.get_shape()), part.get_dtype()
+            if name.endswith("weight") and kind not in _TRAINABLE:
+                raise BadInput.of(
+                    "model",
+                    path,
+                    f"{name} is of type {kind}, as quantised weights are, and cannot be trained; "
+                    f"allowed are {', '.join(_TRAINABLE)}",
+                )
+    return found

@@ -133,7 +133,7 @@ def _weight_files(directory: Path) -> set[str]:
         return {_WEIGHTS}
     try:
         shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return set(map(str, shards.values()))
+        return set(map(str, shards.values())) or {_WEIGHTS}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {_WEIGHTS}  # which is not there: an index that is damaged leads to no weights
 
@@ -196,6 +196,14 @@ def _check_directory(name: str, directory: Path) -> None:
             name,
             f"{directory} has no safetensors weights; other formats can run code when they are "
             "opened; save it once more with model.save_pretrained(directory)",
+        )
+    lacking = sorted(n for n in _weight_files(directory) if not (directory / n).is_file())
+    if lacking:
+        raise BadInput.of(
+            "model",
+            name,
+            f"{directory} lacks {lacking[0]}; weights are in {_WEIGHTS}, or in the files that "
+            f"{_INDEX} names; save it once more with model.save_pretrained(directory)",
         )
     if not has_tokenizer(directory):
         raise BadInput.of("model", name, f"{directory} has no tokenizer files")

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils import credentials, rest_utils
 from sqlalchemy.exc import OperationalError
 
-from fedtune.errors import BadInput, first_line
+from fedtune.errors import BadInput, Refusal, first_line
 from fedtune.tracking.database import make_database, why_unusable
 from fedtune.tracking.uri import (
     UNKNOWN,
@@ -149,6 +149,9 @@ def _open_file(uri: str, path: Path, on_step: Callable[[], None]) -> None:
     try:
         make_database(path, on_step)
         MlflowClient(uri).search_experiments(max_results=1)
+    except (ImportError, MemoryError, Warning) as error:  # PYTHONWARNINGS=error, say
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise Refusal(f"MLflow cannot be used in this environment ({why})") from None
     except Exception as error:  # MLflow's own, SQLAlchemy's, Alembic's, the system's
         if isinstance(error, OperationalError) and "locked" in str(error):
             raise  # for longer than MLflow waits

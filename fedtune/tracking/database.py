@@ -29,7 +29,8 @@ def make_database(path: Path, on_step: Callable[[], None]) -> None:
     if os.path.lexists(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fedtune-") as folder:
+    # A process that ends meanwhile removes the folder, in which another thread may still write.
+    with tempfile.TemporaryDirectory(prefix="fedtune-", ignore_cleanup_errors=True) as folder:
         made = Path(folder, path.name)
         _make_tables(made, on_step)
         _put(made, path)

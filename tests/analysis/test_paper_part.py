@@ -73,7 +73,7 @@ def test_a_sweep_about_something_else_has_no_claims_and_a_file_that_says_so(
 def test_claims_are_lines_to_open_and_what_is_not_run_is_one_at_the_end() -> None:
     grid = in_memory(run_all(whole_grid(("mini-bert", "mini-albert"), ("ag-news",)), paper_like))
 
-    part = part_of("sweep", grid, "Not dated.")
+    part = part_of("sweep", grid, "Not known.")
 
     (section,) = part.sections
     judged, unjudged = section.html.split("Not judged here:")

@@ -335,8 +335,11 @@ def reported(folder: Path, sweep_tags: dict[str, str], **origin: str) -> str:
             "newer than the first federated trial: study.yaml was last changed in a commit of "
             "2023-11-15 00:00 UTC; the first federated trial began 2023-11-14 22:13 UTC.",
         ),
-        ("", "not dated: study.yaml is not tracked as committed; the first federated trial began"),
-        ("some day", "not dated: study.yaml is not tracked as committed"),
+        (
+            "",
+            "not known, as study.yaml was not committed when it was launched; the first federated",
+        ),
+        ("some day", "not known, as study.yaml was not committed when it was launched"),
     ],
     ids=("older", "newer", "uncommitted", "unreadable"),
 )
@@ -365,7 +368,7 @@ def test_the_page_names_hardware_libraries_and_memory_or_that_they_are_not_track
     assert "<dt>hardware</dt><dd>a fast one, 2 cores</dd>" in page
     assert "<dt>libraries</dt><dd>torch 2.13.0</dd>" in page
     assert "<dt>hardware</dt><dd>not tracked</dd>" in bare
-    assert "<dd>Not dated: no sweep file is tracked" in bare
+    assert "<dd>Not known, as it was not launched from a sweep file" in bare
     cells = (tmp_path / "new" / "report" / "tables" / "by-clients.csv").open()
     with cells:
         assert {row["peak memory (MB)"] for row in csv.DictReader(cells)} == {"512"}

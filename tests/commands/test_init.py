@@ -123,3 +123,21 @@ def test_nothing_is_written_for_what_cannot_be_run(
     assert (done.code, done.out) == (2, ""), done.everything
     assert [line.split(":")[1].strip() for line in done.err.splitlines()] == lines
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        (["init"], "fedtune: model: missing; see `fedtune init --help`"),
+        (["sweep"], "fedtune: FILE: missing; see `fedtune sweep --help`"),
+        (["init", "--model", "mini-bert"], "fedtune: dataset: missing; see `fedtune init --help`"),
+        (["tokens", "--dataset", "toy", "--model", "mini-bert"], "fedtune: out: missing"),
+    ],
+)
+def test_what_is_missing_is_told_like_every_other_fault(
+    words: list[str], missing: str, tmp_path: Path
+) -> None:
+    done = call(*words, folder=tmp_path)
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    assert line.startswith(missing)

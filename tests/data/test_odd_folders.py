@@ -235,6 +235,43 @@ def test_a_damaged_file_is_told_in_one_line(
         assert len(str(caught.value).splitlines()) == 1
 
 
+def no_records(folder: Path) -> None:
+    (folder / "train.json").write_text("[]")
+
+
+def no_rows(folder: Path) -> None:
+    columns = {"text": pa.array([], pa.string()), "label": pa.array([], "int64")}
+    pq.write_table(pa.table(columns), folder / "train.parquet")
+
+
+def a_column_twice(folder: Path) -> None:
+    arrays = [pa.array(["a", "b"]), pa.array(["c", "d"]), pa.array([0, 1])]
+    table = pa.Table.from_arrays(arrays, ["text", "text", "label"])
+    pq.write_table(table, folder / "train.parquet")
+
+
+def two_formats(folder: Path) -> None:
+    (folder / "train.csv").write_text("text,label\na,0\nb,1\n")
+    (folder / "test.jsonl").write_text('{"text": "a", "label": 0}\n{"text": "b", "label": 1}\n')
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (no_records, "has no rows"),
+        (no_rows, "has no rows"),
+        (a_column_twice, "has two columns of one name"),
+        (two_formats, "has splits in files of different formats; allowed is one of"),
+    ],
+)
+def test_what_is_odd_and_not_damaged_is_told_as_what_it_is(
+    write: Callable[[Path], None], told: str, folder: Path
+) -> None:
+    write(folder)
+    with pytest.raises(BadInput, match=f"dataset=.*: {told}"):
+        load_texts(str(folder))
+
+
 @pytest.mark.parametrize("damage", [cut, fill, nest, empty])
 @pytest.mark.parametrize("name", ["dataset_dict.json", "train/state.json", "train/data.arrow"])
 def test_so_is_a_damaged_data_set_that_was_saved(

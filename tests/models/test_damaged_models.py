@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from support import call, options
 
 from fedtune.errors import BadInput
@@ -39,6 +41,7 @@ ODD: dict[str, dict[str, Any]] = {
     "an unknown activation": {"hidden_act": "nonsense"},
     "dropout above 1": {"hidden_dropout_prob": 7},
     "dropout of everything": {"hidden_dropout_prob": 1.0},
+    "no number": {"layer_norm_eps": float("nan")},
     "dropout below 0": {"attention_probs_dropout_prob": -0.5},
     "dropout in words": {"hidden_dropout_prob": "much"},
     "a type that is a list": {"model_type": ["bert"]},
@@ -104,6 +107,37 @@ def test_a_damaged_file_is_refused(damage: str, model: Path, tmp_path: Path) -> 
 def test_one_of_several_weight_files_may_be_the_damaged_one(model: Path, tmp_path: Path) -> None:
     (model / "model-00002-of-00002.safetensors").write_bytes(b"x" * 100)
     assert "model-00002-of-00002.safetensors cannot be read" in assert_refused(model, tmp_path)
+
+
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("index", "lacks"),
+    [
+        (None, "model.safetensors"),
+        ({"weight_map": [1]}, "model.safetensors"),
+        ({"weight_map": {}}, "model.safetensors"),
+        ({"weight_map": {"a": "other.safetensors"}}, "other.safetensors"),
+    ],
+)
+def test_weights_that_are_not_where_they_belong_are_told(
+    index: dict[str, Any] | None, lacks: str, model: Path, tmp_path: Path
+) -> None:
+    (model / "model.safetensors").rename(model / "renamed.safetensors")
+    if index is not None:
+        (model / INDEX).write_text(json.dumps(index))
+    line = assert_refused(model, tmp_path)
+    assert f"lacks {lacks}; weights are in model.safetensors, or in the files that {INDEX}" in line
+
+
+def test_quantised_weights_are_no_numbers_to_train(model: Path, tmp_path: Path) -> None:
+    weights = load_file(model / "model.safetensors")
+    name = next(n for n in weights if n.endswith("word_embeddings.weight"))
+    weights[name] = weights[name].to(torch.int8)
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    line = assert_refused(model, tmp_path)
+    assert f"{name} is of type I8, as quantised weights are, and cannot be trained" in line
 
 
 def test_large_models_are_no_odd_ones(tmp_path: Path) -> None:

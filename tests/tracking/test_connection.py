@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from support import Done, call, free_port, new_database, toy_run, trial_runs
 
-from fedtune.run import session
+from fedtune.run import links
 from fedtune.tracking import connection, writer
 
 
@@ -117,6 +117,23 @@ def test_a_database_of_another_program_is_refused_with_what_mlflow_says(
     refused(done, tmp_path, "tracking_uri=", "MLflow cannot open it (", "of-nobody")
 
 
+def test_what_is_wrong_with_the_environment_is_not_blamed_on_the_database(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_database(tmp_path)
+    for error in (DeprecationWarning("will be removed"), ImportError("no room for a library")):
+
+        def raises(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(MlflowClient, "search_experiments", raises)
+        done = launch(bert, f"sqlite:///{tmp_path}/mlflow.db", tmp_path)
+        assert done.code == 2, done.everything
+        (line,) = done.err.splitlines()
+        told = f"({type(error).__name__}: {error})"
+        assert line == f"fedtune: MLflow cannot be used in this environment {told}"
+
+
 # What answers at an address
 
 
@@ -214,14 +231,14 @@ def test_where_a_bare_mlflow_ui_shows_something_else_the_whole_command_is_given(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    assert session.ui_command(uri).endswith("mlflow ui")
+    assert links.ui_command(uri).endswith("mlflow ui")
     (tmp_path / "mlruns" / "models").mkdir(parents=True)  # what MLflow 3 makes for artifacts
     (tmp_path / "mlruns" / "models" / "meta.yaml").touch()
-    assert session.ui_command(uri).endswith("mlflow ui")
+    assert links.ui_command(uri).endswith("mlflow ui")
 
     with monkeypatch.context() as patched:
         patched.setenv("MLFLOW_BACKEND_STORE_URI", "sqlite:///other.db")
-        assert session.ui_command(uri).endswith(f"mlflow ui --backend-store-uri {uri}")
+        assert links.ui_command(uri).endswith(f"mlflow ui --backend-store-uri {uri}")
     (tmp_path / "mlruns" / "0").mkdir()
     (tmp_path / "mlruns" / "0" / "meta.yaml").touch()
-    assert session.ui_command(uri).endswith(f"mlflow ui --backend-store-uri {uri}")
+    assert links.ui_command(uri).endswith(f"mlflow ui --backend-store-uri {uri}")
