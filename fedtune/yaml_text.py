@@ -26,10 +26,21 @@ def load_yaml(text: str) -> Any:
 
     Raises BadYAML, in one line, for whatever cannot be read.
     """
+    return _load(text, _Loader)
+
+
+def load_dumped(text: str) -> Any:
+    """What ``yaml.safe_dump`` has written, which leaves words without quotes that are numbers to
+    :func:`load_yaml`: a trial may be called 43e623921709.
+    """
+    return _load(text, yaml.SafeLoader)
+
+
+def _load(text: str, kind: type[yaml.SafeLoader]) -> Any:
     if max(accumulate(map(_BRACKETS.get, text, repeat(0))), default=0) > _DEEPEST:
         raise BadYAML("it is nested too deeply")  # to find out while reading it takes seconds
     try:
-        loader = _Loader(text)
+        loader = kind(text)
         node = loader.get_single_node()
         if node is None:
             return None

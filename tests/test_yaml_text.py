@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fedtune.yaml_text import BadYAML, load_yaml
+from fedtune.yaml_text import BadYAML, load_dumped, load_yaml
 
 #: Each name stands for twenty of the one before.
 MERGED = "a: &a {x: 1}\n" + "".join(
@@ -63,3 +63,17 @@ def test_what_is_none_or_far_too_much_is_told_in_one_line(text: str, said: str) 
         load_yaml(text)
     assert said in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("43e623921709", "2101173e5522", "1e5", "0e0", "017", "0x1f", "1_000", "12:30", "1."),
+        *("yes", "no", "null", "~", "2026-11-26", "=", "-", "inf", ".inf", ".5e3"),
+        *("", " a", "a: b", "#a", "né"),
+    ],
+)
+def test_a_word_that_was_written_is_read_as_that_word(word: str) -> None:
+    values = {"trial_id": word, word: [word], "rate": 2e-5, "count": 3}
+    assert load_dumped(yaml.safe_dump(values, sort_keys=False)) == values
+    assert load_dumped(yaml.safe_dump(values, allow_unicode=True)) == values

@@ -15,7 +15,7 @@ from fedtune.trial.durable import write_atomically
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import ENGINE, Trial
 from fedtune.trial.locks import changing
-from fedtune.yaml_text import BadYAML, load_yaml
+from fedtune.yaml_text import BadYAML, load_dumped
 
 
 class OtherEngine(BadInput):
@@ -92,7 +92,7 @@ def read_plan(path: Path) -> Plan:
     if fault:
         raise BadInput.of("sweep", path.stem, fault)
     try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
+        values = load_dumped(path.read_text(encoding="utf-8"))
         plan = _plan_of(values)
         others = [e["trial_id"] for e in values["trials"] if e["trial_id"] not in plan.by_id()]
         begun = [TrialFolder(path.parent.parent, str(other)).read_config() for other in others]

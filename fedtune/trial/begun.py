@@ -12,7 +12,7 @@ from fedtune.errors import first_line
 from fedtune.trial import identity
 from fedtune.trial.identity import Trial
 from fedtune.trial.round_log import ANEW, DamagedFolder, is_count, is_number
-from fedtune.yaml_text import load_yaml
+from fedtune.yaml_text import load_dumped
 
 #: What ``config.yaml`` tells of a trial's beginning, beside its settings and its identity.
 ORIGIN = ("begun_ms", "git_commit", "hardware", "libraries")
@@ -38,7 +38,7 @@ def _checked(content: bytes, trial_id: str, engine: int) -> Mapping[str, Any]:
     round.
     """
     try:
-        values = load_yaml(content.decode())
+        values = load_dumped(content.decode())
     except ValueError as error:  # BadYAML and UnicodeDecodeError are ValueErrors
         raise ValueError(f"is not valid YAML ({first_line(error)})") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

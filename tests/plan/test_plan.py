@@ -22,6 +22,7 @@ from fedtune.plan.plan_file import load_plan, plan_path, read_plan, save_plan
 from fedtune.plan.sweepfile import Override, SweepSpec
 from fedtune.tracking import names
 from fedtune.trial import identity
+from fedtune.trial.folder import TrialFolder
 from fedtune.trial.stopping import clearly_above_chance
 
 #: The trials of the published study, as the project ships them.
@@ -242,3 +243,16 @@ def test_a_plan_of_an_earlier_engine_is_refused_by_name(
     assert warnings_of(anew, spec, tmp_path) == []
     save_plan(anew, tmp_path)
     assert load_plan(tmp_path, "study").by_id() == anew.by_id(), "what cannot go on is not kept"
+
+
+def test_the_published_study_is_found_in_a_store(tmp_path: Path) -> None:
+    """Two of its trials have names that look like numbers."""
+    with tarfile.open(PUBLISHED) as archive:
+        for member in archive:
+            if member.name.endswith(".yaml"):
+                archive.extract(member, tmp_path, filter="data")
+    plan = load_plan(tmp_path, "mini-study")
+    assert len(plan.trials) == 162
+    assert {"43e623921709", "2101173e5522"} <= set(plan.by_id())
+    for trial_id in plan.by_id():
+        assert TrialFolder(tmp_path, trial_id).read_config()["trial_id"] == trial_id
