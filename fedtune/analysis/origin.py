@@ -15,7 +15,7 @@ _BY_SERIES = ("learning_rate", "budget_rounds", "max_rounds", "text_column", "la
 _TOLD = {
     *("clients", "seed", "sweep", "kind", "trial_id", "baseline_trial_id"),
     *("model_hash", "dataset_hash", "outcome", "collapsed", "diverged", "predictions"),
-    *("logged_model", "hardware", "libraries"),
+    *("logged_model", "hardware", "libraries", "writer"),
 }
 
 

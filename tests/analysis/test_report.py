@@ -374,6 +374,13 @@ def test_the_page_names_hardware_libraries_and_memory_or_that_they_are_not_track
         assert {row["peak memory (MB)"] for row in csv.DictReader(cells)} == {"512"}
 
 
+def test_the_page_does_not_tell_on_which_machine_the_store_is(tmp_path: Path) -> None:
+    """Who writes a run is for other launches to know; a page is shown to others."""
+    page = reported(tmp_path, {}, writer='{"host": "graces-laptop", "store": "/home/grace"}')
+    assert "grace" not in page
+    assert "writer" not in page
+
+
 def test_planned_trials_that_have_not_begun_are_listed(tmp_path: Path) -> None:
     grid = {"model": ["mini-bert", "mini-albert"], "dataset": ["imdb", "yelp"]}
     planned = json.dumps(grid | {"clients": [1, 2, 4], "seed": [0, 1]})
