@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -21,8 +22,8 @@ from fedtune.models.configuration import (
     architecture_fault,
     head_settings,
     kind_of,
+    of_the_model,
     read_config,
-    without_head,
 )
 from fedtune.models.weights import num_parameters, shapes
 from fedtune.paths import cache_root
@@ -99,7 +100,8 @@ def drawn_anew(directory: Path, num_classes: int = 2) -> tuple[str, ...]:
     """The layers that :func:`load_classifier` draws anew, by the headers of the weights alone.
 
     Raises BadInput where the configuration describes a model far larger than its weights, which
-    would fill the memory before its shapes are compared with theirs.
+    would fill the memory before its shapes are compared with theirs, and where it could not be
+    saved, as the first commit does.
     """
     known = [version("transformers"), read_config(directory), [*shapes(directory).items()]]
     key = hashlib.sha256(json.dumps([*known, num_classes], sort_keys=True).encode()).hexdigest()
@@ -127,6 +129,11 @@ def _drawn_anew(directory: Path, num_classes: int) -> tuple[str, ...]:
             )
     except Exception as error:
         raise _unusable(directory, "config.json describes no model", error) from None
+    try:
+        with tempfile.TemporaryDirectory() as folder, quiet_transformers():
+            model.config.save_pretrained(folder)
+    except Exception as error:
+        raise _unusable(directory, "config.json cannot be saved again", error) from None
     described = sum(parameter.numel() for parameter in model.parameters())
     if described > 2 * num_parameters(directory) + _SLACK:
         raise BadInput.of(
@@ -151,7 +158,7 @@ def _config(directory: Path, label_names: Sequence[str], pad_token_id: int | Non
     fault = architecture_fault(directory)
     if fault:
         raise BadInput.of("model", str(directory), f"is no sequence classifier: {fault}")
-    values = without_head(read_config(directory))
+    values = of_the_model(read_config(directory))
     try:
         with quiet_transformers():
             config = CONFIG_MAPPING[kind_of(values)].from_dict(values, **head_settings(label_names))

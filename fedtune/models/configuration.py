@@ -46,6 +46,14 @@ _OF_THE_HEAD = frozenset(
     )
 )
 
+#: What whoever calls a model wants of it beside the scores, and in which form.
+_OF_THE_CALLER = frozenset(
+    (
+        *("output_attentions", "_output_attentions", "output_hidden_states", "output_past"),
+        *("output_router_logits", "return_dict", "use_return_dict", "torchscript"),
+    )
+)
+
 #: The most that makes sense of what is built one by one, by a part of its name; and of the rest.
 _MOST_BUILT = {"layer": 1_000, "block": 10_000, "expert": 100_000, "label": 1_000_000}
 _MOST = 1_000_000_000
@@ -122,14 +130,14 @@ def _unlikely(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, int, int]]:
             yield key, value, least, most
 
 
-def without_head(config: Mapping[str, Any]) -> dict[str, Any]:
+def of_the_model(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration, and those within it, without what belongs to the head that it was saved
-    with.
+    with, or to whoever called the model then.
     """
     return {
-        key: without_head(value) if isinstance(value, dict) else value
+        key: of_the_model(value) if isinstance(value, dict) else value
         for key, value in config.items()
-        if key not in _OF_THE_HEAD
+        if key not in _OF_THE_HEAD | _OF_THE_CALLER
     }
 
 

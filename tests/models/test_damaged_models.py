@@ -47,6 +47,8 @@ ODD: dict[str, dict[str, Any]] = {
     "a type that is a list": {"model_type": ["bert"]},
     "no type": {"model_type": None},
     "an unknown dtype": {"dtype": "nonsense"},
+    "what nothing can be saved with": {"validate": 5},
+    "code that is not there": {"_auto_class": "X"},
 }
 #: Whole files, by name: what they hold instead.
 FILES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {

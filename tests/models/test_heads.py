@@ -11,6 +11,7 @@ import pytest
 import torch
 from architectures import small_config
 from safetensors.torch import load_file
+from support import log
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -122,6 +123,39 @@ def test_a_checkpoint_says_nothing_of_an_earlier_head(old: str, bert: str, tmp_p
     (answer,) = pipeline("text-classification", model=str(checkpoint), top_k=None)(["rain"])
     assert sorted(each["label"] for each in answer) == sorted(config["label2id"])
     assert sum(each["score"] for each in answer) == pytest.approx(1, abs=1e-5)
+
+
+def numbers(folder: Path) -> list[dict[str, Any]]:
+    """A trial's log without the digests, which begin with its name."""
+    return [{k: v for k, v in record.items() if k != "log_digest"} for record in log(folder)]
+
+
+#: What whoever calls a model may ask for in its configuration, by name.
+CALLERS: dict[str, dict[str, Any]] = {
+    "attentions": {"output_attentions": True},
+    "hidden states": {"output_hidden_states": True},
+    "tuples": {"return_dict": False},
+    "tuples, as it was called once": {"use_return_dict": False, "torchscript": True},
+    "all": {"output_attentions": True, "output_hidden_states": True, "return_dict": False},
+}
+
+
+@pytest.mark.parametrize("asked", CALLERS)
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_what_a_caller_asks_of_a_model_is_not_asked_while_it_trains(
+    kind: str, asked: str, tiny: Path, tmp_path: Path
+) -> None:
+    """As people have saved it who looked at attention; the pipeline fails on tuples, too."""
+    folder = saved(AutoModelForSequenceClassification, kind, tiny, tmp_path / "model")
+    list(simulate(quick(folder), store=tmp_path / "plain"))
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | CALLERS[asked]))
+    list(simulate(quick(folder), store=tmp_path / "store"))
+    (plain,), (checkpoint,) = ((tmp_path / s).glob("*/checkpoint") for s in ("plain", "store"))
+    assert numbers(checkpoint.parent) == numbers(plain.parent)
+    assert not CALLERS[asked].keys() & json.loads((checkpoint / "config.json").read_text()).keys()
+    (answer,) = pipeline("text-classification", model=str(checkpoint), top_k=None)(["rain"])
+    assert len(answer) == 2
 
 
 @pytest.mark.parametrize("told", [None, -1, 10**6])
