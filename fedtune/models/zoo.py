@@ -7,7 +7,6 @@ executed, and no pickle is opened.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from fedtune.data.tokenizer import TOKENIZER_FILES, has_tokenizer
 from fedtune.errors import BadInput, did_you_mean, readable
 from fedtune.models.configuration import read_config
 from fedtune.models.short_names import NAMES
+from fedtune.models.weights import INDEX, WEIGHTS, leads_out, named_files, weight_files
 from fedtune.paths import expanded, states
 from fedtune.yaml_text import BadYAML, load_yaml
 
 PAPER_LEARNING_RATE = 2.0e-5
 
 _MINI = Path(__file__).parent / "mini"
-_WEIGHTS = "model.safetensors"
-_INDEX = "model.safetensors.index.json"  # where the weights are in several files: which
 _HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "README.md"]
 _HUB_FILES += TOKENIZER_FILES
 
@@ -88,7 +86,7 @@ def content_hash(directory: Path) -> str:
     """
     digest = hashlib.sha256()
     with readable("model", str(directory)):
-        for path in [directory / "config.json", *sorted(directory.glob("*.safetensors"))]:
+        for path in [directory / "config.json", *weight_files(directory)]:
             digest.update(_hash_file(str(path), states([path])).encode())
     return digest.hexdigest()
 
@@ -123,19 +121,8 @@ def _cached(hub_id: str) -> Path | None:
 
 def _is_whole(directory: Path) -> bool:
     """Is there all that a model needs? Not every cache has a list of what the hub has."""
-    needed = ["config.json", *_weight_files(directory)]
+    needed = ["config.json", *named_files(directory)]
     return all((directory / name).is_file() for name in needed) and has_tokenizer(directory)
-
-
-def _weight_files(directory: Path) -> set[str]:
-    index = directory / _INDEX
-    if (directory / _WEIGHTS).is_file() or not index.is_file():
-        return {_WEIGHTS}
-    try:
-        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return set(map(str, shards.values())) or {_WEIGHTS}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {_WEIGHTS}  # which is not there: an index that is damaged leads to no weights
 
 
 def _check_name(name: str) -> None:
@@ -190,20 +177,29 @@ def _from_hub(name: str) -> Path:
 def _check_directory(name: str, directory: Path) -> None:
     if not (directory / "config.json").is_file():
         raise BadInput.of("model", name, f"{directory} has no config.json, so it is no model")
-    if not any(directory.glob("*.safetensors")):
+    if not weight_files(directory):
         raise BadInput.of(
             "model",
             name,
             f"{directory} has no safetensors weights; other formats can run code when they are "
             "opened; save it once more with model.save_pretrained(directory)",
         )
-    lacking = sorted(n for n in _weight_files(directory) if not (directory / n).is_file())
+    named = sorted(named_files(directory))
+    foreign = [n for n in named if leads_out(n) or not n.endswith(".safetensors")]
+    if foreign:
+        raise BadInput.of(
+            "model",
+            name,
+            f"{directory} takes weights from {foreign[0]}; allowed are safetensors files within "
+            "the directory; save it once more with model.save_pretrained(directory)",
+        )
+    lacking = [n for n in named if not (directory / n).is_file()]
     if lacking:
         raise BadInput.of(
             "model",
             name,
-            f"{directory} lacks {lacking[0]}; weights are in {_WEIGHTS}, or in the files that "
-            f"{_INDEX} names; save it once more with model.save_pretrained(directory)",
+            f"{directory} lacks {lacking[0]}; weights are in {WEIGHTS}, or in the files that "
+            f"{INDEX} names; save it once more with model.save_pretrained(directory)",
         )
     if not has_tokenizer(directory):
         raise BadInput.of("model", name, f"{directory} has no tokenizer files")

@@ -133,6 +133,40 @@ def test_weights_that_are_not_where_they_belong_are_told(
     assert f"lacks {lacks}; weights are in model.safetensors, or in the files that {INDEX}" in line
 
 
+@pytest.mark.parametrize(
+    "name", ["../outside.safetensors", "a/../../outside.safetensors", "here.bin"]
+)
+@pytest.mark.parametrize("by", [INDEX, "config.json", "other.safetensors.index.json"])
+def test_weights_are_taken_from_safetensors_within_the_directory_alone(
+    by: str, name: str, model: Path, tmp_path: Path
+) -> None:
+    """Others would be no part of what the trial is named after."""
+    weights = model / "model.safetensors"
+    shutil.copy(weights, tmp_path / "outside.safetensors")
+    torch.save(load_file(weights), model / "here.bin")
+    config = json.loads((model / "config.json").read_text())
+    if by == INDEX:
+        weights.rename(model / "decoy.safetensors")
+    else:
+        config["transformers_weights"] = name if by == "config.json" else by
+    if by != "config.json":
+        index = {
+            "metadata": {},
+            "weight_map": dict.fromkeys(load_file(tmp_path / "outside.safetensors"), name),
+        }
+        (model / by).write_text(json.dumps(index))
+    (model / "config.json").write_text(json.dumps(config))
+    line = assert_refused(model, tmp_path)
+    assert f"takes weights from {name}; allowed are safetensors files within the directory" in line
+
+
+def test_an_absolute_path_is_no_name_within_the_directory(model: Path, tmp_path: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    config["transformers_weights"] = str(tmp_path / "outside.safetensors.index.json")
+    (model / "config.json").write_text(json.dumps(config))
+    assert "outside.safetensors.index.json; allowed are" in assert_refused(model, tmp_path)
+
+
 def test_quantised_weights_are_no_numbers_to_train(model: Path, tmp_path: Path) -> None:
     weights = load_file(model / "model.safetensors")
     name = next(n for n in weights if n.endswith("word_embeddings.weight"))

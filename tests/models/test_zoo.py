@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from fedtune.data.tokenizer import TOKENIZER_FILES
 from fedtune.errors import BadInput
 from fedtune.models import zoo
+from fedtune.models.classifier import drawn_anew, load_classifier
 from fedtune.models.zoo import PAPER_LEARNING_RATE, content_hash, find_model
 
 
@@ -297,3 +299,30 @@ def test_another_weight_or_setting_is_another_model(directory: Path) -> None:
     (directory / "config.json").write_text(json.dumps(config | {"hidden_dropout_prob": 0.3}))
     hashes.add(content_hash(directory))
     assert len(hashes) == 3
+
+
+@pytest.mark.parametrize("by", ["model.safetensors.index.json", "config.json"])
+def test_weights_that_are_named_in_a_folder_below_are_part_of_the_model(
+    by: str, directory: Path
+) -> None:
+    below = directory / "below" / "part.safetensors"
+    below.parent.mkdir()
+    (directory / "model.safetensors").rename(below)
+    if by == "config.json":
+        config = json.loads((directory / by).read_text())
+        (directory / by).write_text(
+            json.dumps(config | {"transformers_weights": "below/part.safetensors"})
+        )
+    else:
+        weights = dict.fromkeys(load_file(below), "below/part.safetensors")
+        (directory / by).write_text(json.dumps({"metadata": {}, "weight_map": weights}))
+    assert find_model(str(directory)).directory == directory
+    model = load_classifier(directory, label_names=("a", "b"), seed=0)
+    assert drawn_anew(directory) == ("classifier",)
+    before = content_hash(directory)
+    changed = load_file(below)
+    (name, tensor), *_ = changed.items()
+    save_file(changed | {name: tensor + 1}, below, {"format": "pt"})
+    assert content_hash(directory) != before
+    other = load_classifier(directory, label_names=("a", "b"), seed=0)
+    assert not torch.equal(*(m.base_model.state_dict()[name] for m in (model, other)))
