@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -148,6 +150,7 @@ def _root(error: BaseException) -> str:
 def _open_file(uri: str, path: Path, on_step: Callable[[], None]) -> None:
     try:
         make_database(path, on_step)
+        _look_into(path)
         MlflowClient(uri).search_experiments(max_results=1)
     except (ImportError, MemoryError, Warning) as error:  # PYTHONWARNINGS=error, say
         why = f"{type(error).__name__}: {first_line(error)}"
@@ -156,6 +159,18 @@ def _open_file(uri: str, path: Path, on_step: Callable[[], None]) -> None:
         if isinstance(error, OperationalError) and "locked" in str(error):
             raise  # for longer than MLflow waits
         raise BadInput.of("tracking_uri", uri, why_unusable(path, first_line(error))) from None
+
+
+def _look_into(path: Path) -> None:
+    """Read the SQLite file, once; MLflow tries for two minutes, and tells nothing of it. It waits
+    for one that is locked, too.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as database:
+            database.execute("SELECT name FROM sqlite_master").fetchall()
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
 
 
 def _open_database(uri: str) -> None:

@@ -30,7 +30,9 @@ def make_database(path: Path, on_step: Callable[[], None]) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     # A process that ends meanwhile removes the folder, in which another thread may still write.
-    with tempfile.TemporaryDirectory(prefix="fedtune-", ignore_cleanup_errors=True) as folder:
+    # Beside it where ? or % in the name of the usual place would mean something in a URI.
+    where = path.parent if {"?", "%"} & set(tempfile.gettempdir()) else None
+    with tempfile.TemporaryDirectory("", "fedtune-", where, ignore_cleanup_errors=True) as folder:
         made = Path(folder, path.name)
         _make_tables(made, on_step)
         _put(made, path)
@@ -87,7 +89,7 @@ def why_unusable(path: Path, said: str) -> str:
 
 def _was_cut_off(path: Path) -> bool:
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
             runs = database.execute("SELECT count(*) FROM runs") if "runs" in tables else None
             return not runs or not runs.fetchone()[0]

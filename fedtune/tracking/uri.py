@@ -80,8 +80,10 @@ def writable_uri(asked: str | None = None) -> str:
 
 
 def database_path(uri: str) -> Path | None:
-    """The file of a SQLite database; None for any other kind of store."""
-    return Path(uri.removeprefix(_SQLITE).partition("?")[0]) if uri.startswith(_SQLITE) else None
+    """The file of a SQLite database, as MLflow reads it; None for any other kind of store."""
+    if not uri.startswith(_SQLITE):
+        return None
+    return Path(_as_read(uri.removeprefix(_SQLITE).partition("?")[0]))
 
 
 def is_server(uri: str) -> bool:
@@ -95,12 +97,45 @@ def is_database_server(uri: str) -> bool:
 
 
 def _absolute(uri: str) -> str:
-    """The URI of a SQLite file with its whole path; ``~`` is a home, as everywhere else."""
-    name = uri.removeprefix(_SQLITE)
+    """The URI of a SQLite file with its whole path; ``~`` is a home, as everywhere else.
+
+    Raises BadInput where MLflow would read another path in it.
+    """
+    name, mark, query = uri.removeprefix(_SQLITE).partition("?")
     if not uri.startswith(_SQLITE) or name in ("", ":memory:"):
         message = "names no file, and what is tracked in memory is gone with the command"
         raise BadInput.of("tracking_uri", uri, f"{message}; allowed is sqlite:///mlflow.db, say")
-    return f"{_SQLITE}{expanded(name).absolute()}"
+    if "/" in query and "=" not in query:  # a folder whose name ends with ?
+        raise _misread(uri, expanded(f"{name}?{query}").absolute())
+    read = _as_read(name)
+    path = expanded(read).absolute()
+    literal = expanded(name).absolute()
+    if path != literal and literal.parent.exists() and not path.parent.exists():
+        raise _misread(uri, literal)
+    if _as_read(str(path)) == str(path):
+        return f"{_SQLITE}{path}{mark}{query}"
+    if read == str(path):  # whoever wrote the URI has escaped what needs it
+        return uri
+    raise _misread(uri, path)
+
+
+def _as_read(name: str) -> str:
+    """The path of the SQLite file that SQLAlchemy reads in this part of a URI."""
+    if not {"%", "?"} & set(name):
+        return name
+    from sqlalchemy.engine import make_url  # whose versions differ over escapes
+
+    return make_url(f"{_SQLITE}{name}").database or ""
+
+
+def _misread(uri: str, path: Path) -> BadInput:
+    return BadInput.of(
+        "tracking_uri",
+        uri,
+        f"MLflow would not use {path} but {_as_read(str(path))}, since ? and escapes such as %20 "
+        "mean something in the address of a database; rename the folder, or track where there are "
+        "none: --tracking-uri sqlite:////elsewhere/mlflow.db",
+    )
 
 
 def _without_password(uri: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from support import Done, call, free_port, new_database, toy_run, trial_runs
 
+from fedtune.errors import BadInput
 from fedtune.run import links
 from fedtune.tracking import connection, writer
 
@@ -102,6 +103,42 @@ def test_a_database_that_cannot_be_opened_is_refused(bert: str, tmp_path: Path) 
         done = launch(bert, f"sqlite:///{name}", tmp_path)
         refused(done, tmp_path, "tracking_uri=", why)
     assert "cannot be written to" in launch(bert, "sqlite:////proc/x.db", tmp_path).err
+
+
+@pytest.mark.parametrize("name", ["my%20data", "what?"])
+def test_nothing_starts_in_a_folder_that_mlflow_would_not_use(
+    name: str, bert: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    short = toy_run(bert, "2", budget_rounds=1, max_rounds=1)
+    for args in ([*short, "--no-ray"], [*short, "--dry-run"], ["report"]):
+        refused(call(*args, folder=folder), folder, "tracking_uri=", "MLflow would not use")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert list(folder.iterdir()) == []
+
+
+def test_a_damaged_database_is_told_without_trying_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow would wait for minutes, between ten attempts."""
+    monkeypatch.setattr("mlflow.store.db.utils.time.sleep", lambda _: pytest.fail("tries again"))
+    database = Path(new_database(tmp_path).removeprefix("sqlite:///"))
+    database.write_bytes(database.read_bytes()[:100] + b"x" * 5000)
+    with pytest.raises(BadInput, match=r"MLflow cannot open it \("):
+        connection.connect(f"sqlite:///{database}")
+
+
+def test_tables_are_made_where_temporary_files_have_an_odd_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "a%41?b"
+    odd.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    connection.connect(f"sqlite:///{tmp_path}/here/mlflow.db")
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["mlflow.db"]
+    assert {path.name for path in tmp_path.iterdir()} == {"here", "a%41?b"}
+    assert list(odd.iterdir()) == []
 
 
 def test_a_database_of_another_program_is_refused_with_what_mlflow_says(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from fedtune.errors import BadInput
-from fedtune.tracking.uri import resolve_uri
+from fedtune.tracking.uri import database_path, resolve_uri
 
 
 @pytest.mark.parametrize("uri", ["databricks", "databricks://profile", "http://host:5000"])
@@ -38,6 +40,48 @@ def test_a_home_in_the_name_of_a_file_is_a_home(
     assert resolve_uri("sqlite:////srv/~/x.db") == "sqlite:////srv/~/x.db"
     here = Path.cwd()
     assert resolve_uri("sqlite:///~nobody-here/x.db") == f"sqlite:///{here}/~nobody-here/x.db"
+
+
+@pytest.mark.parametrize("name", ["my%20data", "a%41b", "what?", "a?timeout=3"])
+def test_a_folder_whose_name_mlflow_reads_as_another_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    said = f"would not use {re.escape(str(folder))}/mlflow.db but .*; rename .* --tracking-uri sql"
+    for uri in (None, "sqlite:///mlflow.db", "sqlite:///x/../mlflow.db"):
+        with pytest.raises(BadInput, match=said if uri != "sqlite:///x/../mlflow.db" else "rename"):
+            resolve_uri(uri)
+    if "=" not in name:
+        with pytest.raises(BadInput, match=said):
+            resolve_uri(f"sqlite:///{folder}/mlflow.db")
+
+
+@pytest.mark.parametrize("name", ["a#b", "50% done", "ünï [1] *", "at@host:1", "a=b&c"])
+def test_a_folder_whose_name_mlflow_reads_as_it_is_may_be_odd(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    path = folder / "mlflow.db"
+    assert resolve_uri() == resolve_uri(f"sqlite:///{path}") == f"sqlite:///{path}"
+    assert database_path(resolve_uri()) == path
+    assert make_url(resolve_uri()).database == str(path)
+
+
+def test_escapes_in_a_uri_mean_what_they_mean_to_mlflow(tmp_path: Path) -> None:
+    """As MLflow writes them itself, where `mlflow run` hands the URI on."""
+    assert (
+        resolve_uri(f"sqlite:///{tmp_path}/my%20data/x.db") == f"sqlite:///{tmp_path}/my data/x.db"
+    )
+    kept = f"sqlite:///{tmp_path}/what%3F/my%2520data.db"
+    assert resolve_uri(kept) == kept
+    assert database_path(kept) == tmp_path / "what?" / "my%20data.db"
+    options = f"sqlite:///{tmp_path}/x.db?timeout=30"
+    assert resolve_uri(options) == options
+    assert database_path(options) == tmp_path / "x.db"
 
 
 @pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite://x.db"])
