@@ -14,6 +14,9 @@ from fedtune.trial.system import SAMPLE_MARKER
 #: Present in every record, so its last step tells which rounds a run has.
 ROUND_MARKER = "steps/sequential"
 
+#: A summary that belongs to the machine: another store's value would not replace it but join it.
+PEAK_MEMORY = "summary/peak_memory_mb"
+
 #: A summary that every trial has which has ended.
 _AT_THE_END = "summary/final_accuracy"
 
@@ -35,7 +38,7 @@ class Points:
 
     def are_doubled(self, found: Run) -> bool:
         """Did two write the run at once? What is logged together is there twice together."""
-        for metric in (ROUND_MARKER, SAMPLE_MARKER):
+        for metric in (ROUND_MARKER, SAMPLE_MARKER, PEAK_MEMORY):
             steps = [point.step for point in self._history(found, metric)]
             if len(steps) > len({*steps}):
                 return True

@@ -22,7 +22,7 @@ from fedtune.tracking.called import Called, as_called
 from fedtune.tracking.claims import Claims, one_of
 from fedtune.tracking.connection import connect, experiment_of_environment, run_of_environment
 from fedtune.tracking.inputs import dataset_input
-from fedtune.tracking.points import ROUND_MARKER, Points, metrics
+from fedtune.tracking.points import PEAK_MEMORY, ROUND_MARKER, Points, metrics
 from fedtune.tracking.sweep_run import SweepRun, Told
 from fedtune.tracking.times import times_ms
 from fedtune.tracking.uri import experiment_name
@@ -294,11 +294,13 @@ class Projection:
         summary = result.summary
         if summary is not None and result.ended:  # a summary on the way would be a second point
             last = result.records[-1]["round"]
-            data = self.client.get_run(run_id).data
-            told = result.summary_metrics()
+            run = self.client.get_run(run_id)
+            data, told = run.data, result.summary_metrics()
             # MLflow shows the point of the latest step and time; a summary that has changed (with
             # another target, say) must be that one.
             step = max(last, self._last_step[run_id])
+            if step in self._points.times(run, PEAK_MEMORY):  # perhaps another store's
+                told.pop(PEAK_MEMORY, None)
             changed = any(key in data.metrics for key in told)
             moment = round(1000 * time.time()) if changed else times[last]
             fresh = [
@@ -321,9 +323,12 @@ class Projection:
                     self._tag(run_id, {names.PREDICTIONS: which})
 
     def _is_stale(self, run_id: str, result: Result) -> bool:
-        """Has the run a summary metric that the trial, as it is read now, has not?"""
+        """Has the run a summary metric that the trial, as it is read now, has not?
+
+        (Its peak memory may be that of another store, and of the machine there.)
+        """
         now = result.summary_metrics()
-        known = self.client.get_run(run_id).data.metrics if now else {}
+        known = {*self.client.get_run(run_id).data.metrics} - {PEAK_MEMORY} if now else ()
         return any(key.startswith("summary/") and key not in now for key in known)
 
     def _tag(self, run_id: str, values: Mapping[str, str]) -> None:

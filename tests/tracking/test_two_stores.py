@@ -32,6 +32,7 @@ from fedtune.plan.plan import Plan
 from fedtune.plan.plan_file import save_plan
 from fedtune.tracking import claims, names
 from fedtune.tracking.claims import Claim
+from fedtune.tracking.points import PEAK_MEMORY
 from fedtune.tracking.projection import Projection
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.locks import TrialInUse, launching
@@ -110,6 +111,35 @@ def test_a_trial_that_another_store_is_at_work_on_is_left_to_it(
     assert steps(client) == ROUNDS
     tags = trial_runs(client, "study")[1].data.tags
     assert json.loads(tags[names.WRITER])["store"] == str(second)
+
+
+@pytest.mark.parametrize("theirs", [583.1, 571.0, None])
+def test_the_memory_that_a_trial_took_is_told_once_though_every_store_has_its_own(
+    theirs: float | None, plan: Plan, stores: tuple[Path, Path], uri: str
+) -> None:
+    trial = plan.trials[0]
+    for store, peak in zip(stores, (577.9, theirs), strict=True):
+        if peak:
+            TrialFolder(store, trial.trial_id).write_peak_memory(peak)
+    client = MlflowClient(uri)
+    sync(uri, stores[0])
+    run = trial_runs(client, "study")[1].info.run_id
+    for store in (stores[1], stores[0], stores[1]):
+        sync(uri, store)
+        again = trial_runs(client, "study")[1]
+        assert points(client, again)[PEAK_MEMORY] == [(2, 577.9)]
+        assert again.info.run_id == run
+
+
+def test_sync_mends_a_run_with_two_peaks(plan: Plan, stores: tuple[Path, Path], uri: str) -> None:
+    """As versions have left it that told each store's own."""
+    store, client = stores[0], MlflowClient(uri)
+    TrialFolder(store, plan.trials[0].trial_id).write_peak_memory(577.9)
+    sync(uri, store)
+    run_id = trial_runs(client, "study")[1].info.run_id
+    client.log_metric(run_id, PEAK_MEMORY, 583.1, step=2)
+    assert "1 trial made anew that stood there twice" in sync(uri, store).out
+    assert points(client, trial_runs(client, "study")[1])[PEAK_MEMORY] == [(2, 577.9)]
 
 
 def test_who_is_overtaken_stops_and_goes_on_when_the_other_has_ended(
