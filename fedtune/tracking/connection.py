@@ -102,20 +102,7 @@ def experiment_of_environment(client: MlflowClient, run: Run | None) -> str | No
 
 def _ask(uri: str) -> None:
     """Ask a server for an experiment, once, as MLflow's client would many times."""
-    request: Any = rest_utils.http_request  # neither has types
-    creds: Any = credentials.get_default_host_creds
-    try:
-        reply = request(
-            creds(uri),
-            "/api/2.0/mlflow/experiments/search",
-            "GET",
-            params={"max_results": 1},
-            max_retries=0,
-            timeout=ANSWER_S,
-            raise_on_status=False,
-        )
-    except MlflowException as error:
-        raise ConnectionError(_root(error)) from None
+    reply = _get(uri, "search", max_results=1)
     if reply.status_code in (401, 403):
         message = (
             f"the server lets nobody in like this (HTTP {reply.status_code}); allowed is whom it "
@@ -123,18 +110,49 @@ def _ask(uri: str) -> None:
             "MLFLOW_TRACKING_TOKEN"
         )
         raise BadInput.of("tracking_uri", uri, message)
-    if reply.status_code >= 500 or reply.status_code == 429:
-        raise ConnectionError(f"the server answers HTTP {reply.status_code}")
-    if reply.status_code != 200 or not _is_answer(reply):
+    if reply.status_code != 200 or not _is_mlflow(uri, _object(reply)):
         message = "what answers there is no MLflow server; allowed is the address of one"
         raise BadInput.of("tracking_uri", uri, message)
 
 
-def _is_answer(reply: Any) -> bool:
+def _get(uri: str, what: str, **params: Any) -> Any:
+    """The server's reply about experiments; ConnectionError where it has none at the moment."""
+    request: Any = rest_utils.http_request  # neither has types
+    creds: Any = credentials.get_default_host_creds
     try:
-        return isinstance(reply.json(), dict)
-    except ValueError:
-        return False
+        reply = request(
+            creds(uri),
+            f"/api/2.0/mlflow/experiments/{what}",
+            "GET",
+            params=params,
+            max_retries=0,
+            timeout=ANSWER_S,
+            raise_on_status=False,
+        )
+    except MlflowException as error:
+        raise ConnectionError(_root(error)) from None
+    if reply.status_code >= 500 or reply.status_code == 429:
+        raise ConnectionError(f"the server answers HTTP {reply.status_code}")
+    return reply
+
+
+def _object(reply: Any) -> dict[str, Any]:
+    """What the reply says; empty where that is no JSON object."""
+    try:
+        said = reply.json()
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _is_mlflow(uri: str, said: dict[str, Any]) -> bool:
+    """Is this what MLflow says when it is asked for experiments?"""
+    found = said.get("experiments")
+    if isinstance(found, list):
+        return all(isinstance(e, dict) and isinstance(e.get("name"), str) for e in found)
+    # MLflow leaves out the list where every experiment was deleted; it still has the first.
+    first = _object(_get(uri, "get", experiment_id="0")) if found is None else {}
+    return "error_code" in first or isinstance(first.get("experiment"), dict)
 
 
 def _root(error: BaseException) -> str:

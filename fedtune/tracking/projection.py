@@ -25,7 +25,7 @@ from fedtune.tracking.inputs import dataset_input
 from fedtune.tracking.points import PEAK_MEMORY, ROUND_MARKER, Points, metrics
 from fedtune.tracking.sweep_run import SweepRun, Told
 from fedtune.tracking.times import times_ms
-from fedtune.tracking.uri import experiment_name
+from fedtune.tracking.uri import make_experiment
 from fedtune.tracking.views import colour
 from fedtune.trial.identity import Trial
 from fedtune.trial.locks import TrialInUse
@@ -70,7 +70,7 @@ class Projection:
         self.client = connect(tracking_uri, on_step)
         run = run_of_environment(self.client, tracking_uri)
         found = experiment_of_environment(self.client, run)
-        self.experiment_id = found or str(self.client.create_experiment(experiment_name()))
+        self.experiment_id = found or make_experiment(self.client)
         given = run if inherit else None
         self._claims, self._points = Claims(self.client, store), Points(self.client)
         self._sweep = SweepRun(self.client, self.experiment_id, told, given, of_project=of_project)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from fedtune.errors import BadInput
+from fedtune.errors import BadInput, first_line
 from fedtune.paths import expanded
 from fedtune.redaction import remember
 from fedtune.tracking.names import EXPERIMENT
@@ -45,9 +46,14 @@ def resolve_uri(asked: str | None = None) -> str:
     variables in which MLflow looks for it too. Raises BadInput for a folder (MLflow 3 tracks in
     databases and servers) and for a database whose driver is not installed.
     """
-    uri = asked or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    uri = (asked or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db").strip()
     remember(uri)
-    scheme = uri.partition(":")[0] if ":" in uri or uri == "databricks" else ""
+    scheme, colon, rest = uri.partition(":")
+    if colon:
+        scheme = scheme.lower()
+        uri = f"{scheme}:{rest}"
+    elif not re.fullmatch("databricks[a-z-]*", uri):  # those stand without a colon, too
+        scheme = ""
     if scheme in ("", "file"):
         raise BadInput.of(
             "tracking_uri",
@@ -186,17 +192,47 @@ def _not_writable(path: Path) -> str | None:
         return f"{place} cannot be written to ({error.strerror})"
 
 
+#: Letters that MLflow takes in the name of an experiment, and what its databases have for a number.
+_LONGEST, _NUMBERS = 500, 2**63
+
+
 def experiment_name() -> str:
     """As the environment tells it, else ``fedtune``: its name, or its number where that is all.
 
-    Raises BadInput for a blank name.
+    Raises BadInput for a name that MLflow does not take.
     """
     number = os.environ.get("MLFLOW_EXPERIMENT_ID")
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", number or EXPERIMENT)
     if not name.strip():
         message = "is blank; unset the variable, or give the experiment a name"
         raise BadInput.of("MLFLOW_EXPERIMENT_NAME", name, message)
+    if not number and len(name) > _LONGEST:
+        message = f"has {len(name)} letters; allowed is a name of at most {_LONGEST}"
+        raise BadInput.of("MLFLOW_EXPERIMENT_NAME", name, message)
+    if not number and name != name.encode(errors="ignore").decode():
+        message = "is no UTF-8; allowed is a name that is"
+        raise BadInput.of("MLFLOW_EXPERIMENT_NAME", name, message)
     return name
+
+
+def make_experiment(client: MlflowClient) -> str:
+    """Make the experiment of :func:`experiment_name`; its number.
+
+    Raises BadInput where MLflow makes none of that name for this user.
+    """
+    from mlflow.exceptions import MlflowException
+
+    name = experiment_name()
+    try:
+        return str(client.create_experiment(name))
+    except MlflowException as error:
+        if error.error_code not in ("INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"):
+            raise
+        message = (
+            f"MLflow makes no such experiment ({first_line(error)}); allowed is one that is there, "
+            "or another name"
+        )
+        raise BadInput.of("MLFLOW_EXPERIMENT_NAME", name, message) from None
 
 
 def find_experiment(client: MlflowClient) -> str | None:
@@ -209,13 +245,15 @@ def find_experiment(client: MlflowClient) -> str | None:
 
     name, number = experiment_name(), os.environ.get("MLFLOW_EXPERIMENT_ID")
     variable = "MLFLOW_EXPERIMENT_ID" if number else "MLFLOW_EXPERIMENT_NAME"
+    message = "MLflow has no such experiment; unset the variable, or give it a number that is there"
+    if number and number.isdecimal() and int(number) >= _NUMBERS:
+        raise BadInput.of(variable, number, message)
     try:
         known = client.get_experiment(number) if number else client.get_experiment_by_name(name)
     except MlflowException as error:
         if not number or error.error_code not in UNKNOWN:
             raise
-        message = "MLflow has no such experiment; unset the variable, or give it a number that is"
-        raise BadInput.of(variable, number, f"{message} there") from None
+        raise BadInput.of(variable, number, message) from None
     if known is None:
         return None
     _check_lives(known, variable)

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from support import Done, call, free_port, new_database, toy_run, trial_runs
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ErrorCode
+from support import Done, call, free_port, mlflow_server, new_database, toy_run, trial_runs
 
 from fedtune.errors import BadInput
 from fedtune.run import links
 from fedtune.tracking import connection, writer
+from fedtune.tracking.uri import experiment_name
 
 
 def launch(bert: str, uri: str, folder: Path, **settings: object) -> Done:
@@ -47,7 +50,31 @@ def test_a_blank_name_of_an_experiment_is_refused(
     refused(done, tmp_path, "MLFLOW_EXPERIMENT_NAME='': is blank; unset the variable")
 
 
-@pytest.mark.parametrize("number", ["77", "mine"])
+@pytest.mark.parametrize(
+    ("name", "said"), [("x" * 501, "has 501 letters; allowed is"), ("caf\udce9", "is no UTF-8")]
+)
+def test_a_name_that_mlflow_does_not_take_is_refused(
+    name: str, said: str, bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", name)
+    refused(launch(bert, new_database(tmp_path), tmp_path), tmp_path, said)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # which is what counts then
+    assert experiment_name() == name
+
+
+@pytest.mark.parametrize("code", ["INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"])
+def test_an_experiment_that_may_not_be_made_is_refused(
+    code: str, bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise MlflowException("not by you", error_code=ErrorCode.Value(code))
+
+    monkeypatch.setattr(MlflowClient, "create_experiment", refuses)
+    done = launch(bert, new_database(tmp_path), tmp_path)
+    refused(done, tmp_path, "MLFLOW_EXPERIMENT_NAME='fedtune': MLflow makes no", "(not by you)")
+
+
+@pytest.mark.parametrize("number", ["77", "mine", "9" * 30])
 def test_an_experiment_or_a_run_that_mlflow_does_not_have_is_refused(
     bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str
 ) -> None:
@@ -209,6 +236,10 @@ def hanging() -> Iterator[str]:
     ("status", "body", "said"),
     [
         (200, "<html>a page</html>", "what answers there is no MLflow server"),
+        (200, "{}", "what answers there is no MLflow server"),
+        (200, '{"experiments": [5]}', "what answers there is no MLflow server"),
+        (200, '{"experiments": {"experiment_id": "0"}}', "what answers there is no MLflow server"),
+        (200, "[" * 100_000, "what answers there is no MLflow server"),
         (404, "", "what answers there is no MLflow server"),
         (401, "", "MLFLOW_TRACKING_USERNAME"),
         (403, "", "MLFLOW_TRACKING_TOKEN"),
@@ -219,6 +250,16 @@ def test_a_server_that_mlflow_cannot_work_with_is_refused(
 ) -> None:
     with answering(status, body) as address:
         refused(launch(bert, address, tmp_path), tmp_path, f"tracking_uri='{address}'", said)
+
+
+def test_a_server_of_which_every_experiment_was_deleted_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer is an empty object then."""
+    uri = new_database(tmp_path)
+    MlflowClient(uri).delete_experiment("0")
+    with mlflow_server(tmp_path / "mlflow.db", tmp_path) as address:
+        assert connection.connect(address).search_experiments() == []
 
 
 def went_on(done: Done, folder: Path, *said: str) -> None:

@@ -18,6 +18,15 @@ def test_a_server_is_taken_as_it_is_named(uri: str) -> None:
     assert resolve_uri(uri) == uri
 
 
+def test_a_uri_is_taken_as_libraries_take_it(tmp_path: Path) -> None:
+    assert resolve_uri(" HTTP://host:5000\n") == "http://host:5000"
+    assert resolve_uri("Https://Host") == "https://Host"
+    assert resolve_uri(f"SQLite:///{tmp_path}/X.db ") == f"sqlite:///{tmp_path}/X.db"
+    for unknown in ("databricks-uc", "FTP://host"):
+        with pytest.raises(BadInput, match="no such kind of store; allowed are databricks, http"):
+            resolve_uri(unknown)
+
+
 @pytest.mark.parametrize("uri", ["http://", "https:///mlflow", "http://host:port", "http:host"])
 def test_an_address_that_names_no_server_is_refused(uri: str) -> None:
     with pytest.raises(BadInput, match="is no address of a server"):
