@@ -38,7 +38,7 @@ def find_columns(
     if not texts and not faults:
         texts = _auto_text(features, label, faults)
     # A column that declares its classes beats numbers, those beat words, and fractions come last.
-    kinds = [_is_class_label, _is_number, _is_text, _is_fraction]
+    kinds = [_is_class_label, _is_number, _is_text, _is_fraction, _is_decimal]
     if not label and not any(fault.field == "label_column" for fault in faults):
         label = _by_type("label_column", features, kinds, texts, faults)
     faults = [fault for fault in faults if _NOT_FOR_FEDTUNE in fault.message][:1] or faults
@@ -92,7 +92,7 @@ def _by_name(
             hint = did_you_mean(asked, features)
             faults.append(Fault(field, asked, f"there is no such column{hint}"))
         elif not fits(features[asked]):
-            why = _foreign(field, features, asked) or f"it holds {_kind(features[asked])}"
+            why = _foreign(field, features, asked) or _unfit(field, features[asked])
             faults.append(Fault(field, asked, f"cannot be one: {why}"))
         return asked
     names = {name.lower(): name for name in reversed(list(features))}
@@ -124,6 +124,10 @@ def _by_type(
             return ""
     lists = [name for name in features if _is_list(features[name])]
     why = _foreign(field, features, lists[0]) if lists else ""
+    rest = [name for name in features if name not in taken]
+    rest.sort(key=lambda name: "binary" not in _kind(features[name]))
+    if not why and rest:
+        why = f"{rest[0]}: {_unfit(field, features[rest[0]])}"
     faults.append(Fault(field, "auto", "no column could be one" + (f": {why}" if why else "")))
     return ""
 
@@ -146,6 +150,19 @@ def _foreign(field: str, features: Features, name: str) -> str:
             f"{_NOT_FOR_FEDTUNE} one label: make a column with one"
         )
     return ""
+
+
+def _unfit(field: str, feature: Any) -> str:
+    """Why a column of this type is none, what is allowed, and what to do."""
+    kind = _kind(feature)
+    if "binary" in kind:
+        return (
+            f"it holds {kind}, bytes that are no text yet; allowed are strings: decode it, in "
+            "pandas with frame[column].str.decode('utf-8')"
+        )
+    if field == "text_column":
+        return f"it holds {kind}; allowed is a column of strings"
+    return f"it holds {kind}; allowed are words, whole numbers or classes: write it as one of them"
 
 
 def _kind(feature: Any) -> str:
@@ -182,5 +199,10 @@ def _is_fraction(feature: Any) -> bool:
     return type(feature).__name__ == "Value" and feature.dtype.startswith("float")
 
 
+def _is_decimal(feature: Any) -> bool:
+    return type(feature).__name__ == "Value" and feature.dtype.startswith("decimal")
+
+
 def _is_label(feature: Any) -> bool:
-    return any(kind(feature) for kind in (_is_class_label, _is_number, _is_text, _is_fraction))
+    kinds = (_is_class_label, _is_number, _is_text, _is_fraction, _is_decimal)
+    return any(kind(feature) for kind in kinds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def missing_texts(splits: Mapping[Split, Dataset], column: str) -> list[Fault]:
 
 def are_hidden(data: Dataset, column: str) -> bool:
     """Whether a split has no labels to test on: all are missing, or negative (GLUE's are -1)."""
-    values = data[column][:]
+    values = _values(data, column)
     return all(map(_is_missing, values)) or all(_is_negative(value) for value in values)
 
 
@@ -38,8 +39,8 @@ def read_labels(
 ) -> tuple[dict[Split, np.ndarray], tuple[str, ...]]:
     """Return the labels of each split as int64 indices (n,) of the classes, and the classes' names.
 
-    A column that declares classes keeps them; other values (strings, integers, floats that are
-    whole) are the classes in sorted order, so that stars 1 to 5 become the classes 0 to 4.
+    A column that declares classes keeps them; other values (strings, integers, floats and decimals
+    that are whole) are the classes in sorted order, so that stars 1 to 5 become the classes 0 to 4.
     ``splits`` has ``train`` and perhaps ``test``. Raises BadInput for labels that are missing,
     negative or fractions, fewer than two classes, and classes without a training example.
     """
@@ -47,7 +48,7 @@ def read_labels(
     declared = [f for f in features.values() if type(f).__name__ == "ClassLabel"]
     if declared and any(feature != declared[0] for feature in features.values()):
         raise BadInput.of("label_column", column, "declares other classes in the test split")
-    values = {split: data[column][:] for split, data in splits.items()}
+    values = {split: _values(data, column) for split, data in splits.items()}
     faults = _unusable_labels(column, values)
     if faults:
         raise BadInput(faults)
@@ -79,6 +80,16 @@ def _index_classes(
         for split, found in values.items()
     }
     return tuple(map(str, classes)), labels
+
+
+def _values(data: Dataset, column: str) -> list[Any]:
+    """The labels as they are; decimals, which databases write, as integers where they are whole."""
+    values: list[Any] = data[column][:]
+    return [_undecimal(v) if isinstance(v, Decimal) else v for v in values]
+
+
+def _undecimal(value: Decimal) -> int | float:
+    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def _without_point(value: Any) -> Any:

@@ -7,6 +7,8 @@ import json
 import os
 import re
 from collections.abc import Callable
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -219,3 +221,52 @@ def test_a_configuration_or_split_of_a_file_is_refused(tmp_path: Path) -> None:
         load_texts(str(tmp_path / "a.csv"), test_split="validation")
     with pytest.raises(BadInput, match=r"dataset_config='x': toy has no configurations"):
         load_texts("toy", dataset_config="x")
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(1, 0), pa.decimal128(38, 2), pa.decimal256(60, 3)])
+def test_decimals_that_are_whole_are_labels(kind: pa.DataType, tmp_path: Path) -> None:
+    """As databases export whole numbers."""
+    labels = pa.array([Decimal(5), Decimal(1), Decimal(5)], kind)
+    for name in ("label", "outcome"):
+        pq.write_table(pa.table({"text": ["a", "b", "c"], name: labels}), tmp_path / "x.parquet")
+        texts = load_texts(str(tmp_path / "x.parquet"))
+        assert (texts.label_column, texts.label_names) == (name, ("1", "5"))
+        assert texts.train.labels.tolist() == [1, 0, 1]
+
+
+def test_decimals_with_a_fraction_or_below_zero_are_refused_as_floats_are(tmp_path: Path) -> None:
+    for value, said in (("0.5", "holds numbers with a fraction"), ("-1", "have a negative label")):
+        labels = [Decimal(value), Decimal(1), Decimal(2)]
+        pq.write_table(pa.table({"text": ["a", "b", "c"], "label": labels}), tmp_path / "x.parquet")
+        with pytest.raises(BadInput, match=said):
+            load_texts(str(tmp_path / "x.parquet"))
+
+
+def test_a_decimal_beside_what_is_a_label_by_its_type_is_no_choice(tmp_path: Path) -> None:
+    columns = {"text": ["a", "b"], "price": [Decimal(1), Decimal(2)], "stufe": [1.0, 2.0]}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    assert load_texts(str(tmp_path / "x.parquet")).label_column == "stufe"
+
+
+NEITHER = {
+    "date32": pa.array([date(2020, 1, 1), date(2020, 1, 2)]),
+    "time64": pa.array([time(1), time(2)]),
+    "duration": pa.array([timedelta(1), timedelta(2)]),
+    "binary": pa.array([b"a", b"b"]),
+    "large_binary": pa.array([b"a", b"b"], pa.large_binary()),
+}
+
+
+@pytest.mark.parametrize("kind", NEITHER)
+def test_what_is_neither_text_nor_label_says_what_is(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "label": NEITHER[kind]}), path)
+    allowed = "allowed are strings: decode it" if "binary" in kind else "allowed are words, whole n"
+    for asked in ("auto", "label"):
+        with pytest.raises(BadInput, match=rf"label_column=.*it holds {kind}.*{allowed}"):
+            load_texts(str(path), label_column=asked)
+    pq.write_table(pa.table({"text": NEITHER[kind], "label": [0, 1]}), path)
+    allowed = "allowed are strings: decode it" if "binary" in kind else "allowed is a column of str"
+    for asked in ("auto", "text"):
+        with pytest.raises(BadInput, match=rf"text_column=.*it holds {kind}.*{allowed}"):
+            load_texts(str(path), text_column=asked)
