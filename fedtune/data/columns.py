@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -53,11 +54,25 @@ def find_columns(
     return texts, label
 
 
+def joined(names: Sequence[str]) -> str:
+    """The columns of texts in one line, with a comma between two; :func:`separated` takes it apart.
+
+    A name is in quotes where it has a comma itself, as in a csv file.
+    """
+    return ",".join(f'"{name}"' if "," in name else name for name in names)
+
+
+def separated(columns: str) -> list[str]:
+    """The names of the columns of texts, of which there are two where texts are pairs."""
+    parts = re.findall(r'\s*(?:"([^"]*)"\s*|([^,]*))(?:,|$)', columns + ",")[:-1]
+    return [quoted or plain.strip() for quoted, plain in parts]
+
+
 def _asked_texts(features: Features, asked: str, faults: list[Fault]) -> tuple[str, ...]:
     """The text columns that were asked for; none for ``auto``."""
     if asked == "auto":
         return ()
-    names = [asked] if asked in features else [name.strip() for name in asked.split(",")]
+    names = [asked] if asked in features else separated(asked)
     if len(names) > 2 or "" in names or len(set(names)) < len(names):
         message = "allowed is one column, or two different ones with a comma between them"
         faults.append(Fault("text_column", asked, message))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtune.data.columns import find_columns
+from fedtune.data.columns import find_columns, joined
 from fedtune.data.labels import are_hidden, missing_texts, read_labels
 from fedtune.data.lookup import Location, resolve
 from fedtune.data.reading import read_splits, told_apart
@@ -42,7 +42,7 @@ class Texts:
     """A data set before it is tokenised, with the columns that ``auto`` stood for.
 
     ``test`` is None where there is no test split, so that test examples are drawn from ``train``.
-    ``text_column`` has two names with a comma where texts are pairs.
+    ``text_column`` has two names with a comma where texts are pairs (:func:`columns.separated`).
     """
 
     train: TextSplit
@@ -108,7 +108,7 @@ def _load(
     for name, split in splits.items():
         first, *second = (split[column] for column in columns)
         read[name] = TextSplit(first, labels[name], *second)
-    return Texts(read["train"], read.get("test"), names, ",".join(columns), label)
+    return Texts(read["train"], read.get("test"), names, joined(columns), label)
 
 
 def _tested_split(

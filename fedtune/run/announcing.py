@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from fedtune.config import TrialConfig
 from fedtune.cost.launch_cost import LaunchCost
+from fedtune.data.columns import separated
 from fedtune.models.classifier import drawn_anew
 from fedtune.plan.forewarnings import warnings_of
 from fedtune.plan.plan import Plan
@@ -65,7 +66,7 @@ def _dataset(config: TrialConfig) -> str:
 
 
 def _texts(config: TrialConfig) -> str:
-    return "pairs of texts" if "," in config.text_column else "texts"
+    return "pairs of texts" if len(separated(config.text_column)) > 1 else "texts"
 
 
 def _tested_on(config: TrialConfig) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
+from fedtune.data.columns import separated
 from fedtune.data.lookup import resolve
 from fedtune.errors import BadInput
 from fedtune.trial.identity import Trial
@@ -23,7 +24,7 @@ def dataset_input(trial: Trial, name: str, facts: Mapping[str, Any]) -> DatasetI
     """
     config = trial.config
     kind, source = _source(config.dataset)
-    texts = config.text_column.split(",")
+    texts = separated(config.text_column)
     columns = [
         *({"type": "string", "name": name, "required": True} for name in texts),
         {"type": "any", "name": config.label_column, "required": True},

@@ -14,7 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support import call, options
 
+from fedtune.data.columns import joined, separated
 from fedtune.data.lookup import resolve
 from fedtune.data.sources import load_texts
 from fedtune.errors import BadInput
@@ -270,3 +272,29 @@ def test_what_is_neither_text_nor_label_says_what_is(kind: str, tmp_path: Path) 
     for asked in ("auto", "text"):
         with pytest.raises(BadInput, match=rf"text_column=.*it holds {kind}.*{allowed}"):
             load_texts(str(path), text_column=asked)
+
+
+def test_a_column_may_have_a_comma_in_its_name(bert: str, tmp_path: Path) -> None:
+    """It is one column of single texts, and two are told apart by quotes, as in a csv file."""
+    path = tmp_path / "x.parquet"
+    words, other = ["rain"] * 8 + ["bread"] * 8, ["snow"] * 16
+    pq.write_table(pa.table({"text,a": words, "b": other, "label": [0] * 8 + [1] * 8}), path)
+    for asked in ("text,a", '"text,a"'):
+        texts = load_texts(str(path), asked)
+        assert (texts.text_column, texts.train.seconds) == ('"text,a"', None)
+        assert [*texts.train.texts] == words
+    pairs = load_texts(str(path), 'b, "text,a"')
+    assert pairs.text_column == 'b,"text,a"'
+    assert pairs.train.seconds is not None
+    assert ([*pairs.train.texts], [*pairs.train.seconds]) == (other, words)
+    for asked, said in (("text,a", "test texts,"), ('"text,a",b', "test pairs of texts,")):
+        what = options(model=bert, dataset=path, clients=2, text_column=asked, max_length=16)
+        done = call("run", *what, "--dry-run", folder=tmp_path)
+        assert done.code == 0, done.everything
+        assert said in done.out
+
+
+@pytest.mark.parametrize("asked", ["a,b", " a , b ", "a,", ",a", "a,b,c", 'a"b', "a"])
+def test_names_without_a_comma_need_no_quotes(asked: str) -> None:
+    assert separated(asked) == [name.strip() for name in asked.split(",")]
+    assert separated(joined(separated(asked))) == separated(asked)
