@@ -115,8 +115,10 @@ class TrialFolder:
         self._make()
         write_atomically(self.path / name, json.dumps(value, allow_nan=False) + "\n")
 
-    def read_json(self, name: str) -> dict[str, Any] | None:
-        """The content of a small JSON file (an object), or None where there is none."""
+    def read_json(self, name: str, way_out: str = ANEW) -> dict[str, Any] | None:
+        """The content of a small JSON file (an object), or None where there is none; DamagedFolder
+        with the ``way_out`` where it is something else.
+        """
         content = self._read(self.path / name)
         if content is None:
             return None
@@ -125,7 +127,7 @@ class TrialFolder:
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
-            raise DamagedFolder(f"{self.path / name} is no JSON object; {ANEW}")
+            raise DamagedFolder(f"{self.path / name} is no JSON object; {way_out}")
         return value
 
     def read_divergence(self) -> tuple[int, int | None] | None:
@@ -162,14 +164,13 @@ class TrialFolder:
 
     def read_peak_memory(self) -> float | None:
         """The most memory that the trial took so far, in MB; None where that was not kept."""
-        kept = self.read_json("memory.json")
+        way_out = "remove it, nothing depends on it"
+        kept = self.read_json("memory.json", way_out)
         if kept is None:
             return None
         peak = kept.get("peak_mb")
         if not is_number(peak) or peak <= 0:
-            raise DamagedFolder(
-                f"{self.path}/memory.json has no peak_mb above 0; remove it, nothing depends on it"
-            )
+            raise DamagedFolder(f"{self.path}/memory.json has no peak_mb above 0; {way_out}")
         return float(peak)
 
     def note_failure(self, text: str) -> Path | None:
@@ -255,9 +256,9 @@ class TrialFolder:
             raise DamagedFolder(f"{path} is empty or missing; {ANEW}")
         pending = [record for record in state if record["round"] >= logged]
         if logged + len(pending) != state[-1]["round"] + 1:
+            end = f"the log ends at round {logged - 1}" if logged else "the log is empty"
             raise DamagedFolder(
-                f"{self.path}: the log ends at round {logged - 1}, the checkpoint at "
-                f"round {state[-1]['round']}; {ANEW}"
+                f"{self.path}: {end}, the checkpoint is of round {state[-1]['round']}; {ANEW}"
             )
         for record in state[: len(state) - len(pending)]:
             if record != records[record["round"]]:

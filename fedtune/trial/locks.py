@@ -48,7 +48,10 @@ def locked(path: Path, wait_s: float) -> Iterator[IO[str] | None]:
     """Hold the lock file at ``path`` and give it open, with this process named in it.
 
     Gives None where another process still has it after ``wait_s`` seconds; :func:`owner` names it.
+    Raises Refusal where something else is there than a file.
     """
+    if path.exists() and not path.is_file():
+        raise Refusal(f"{path} is no file, so that it cannot be locked; remove it")
     deadline = time.monotonic() + wait_s
     while True:
         with path.open("a+") as file:
@@ -77,7 +80,7 @@ def is_held(path: Path) -> bool:
 
     Looks twice, since another that looks has it for an instant.
     """
-    for pause in (0.05, 0.0):
+    for pause in (0.05, 0.0) if path.is_file() else ():
         try:
             # Over NFS only what may be written can be locked.
             with path.open("r+" if os.access(path, os.W_OK) else "r") as file:
@@ -86,7 +89,7 @@ def is_held(path: Path) -> bool:
         except OSError:
             return False
         time.sleep(pause)
-    return True
+    return path.is_file()
 
 
 def owner(path: Path) -> str:

@@ -13,7 +13,7 @@ import pytest
 from quick import files, folder_of, quick, run, take
 
 from fedtune import TrialConfig, simulate
-from fedtune.errors import BadInput
+from fedtune.errors import BadInput, Refusal
 from fedtune.trial.activity import ActivityFile
 from fedtune.trial.folder import FolderGone, TrialFolder
 from fedtune.trial.locks import TrialInUse
@@ -79,6 +79,27 @@ def test_damage_is_said_in_a_line_by_who_runs_and_by_who_reads(
             look()
         (line,) = str(refused.value).splitlines()
         assert f"{folder.trial_id}/{name}" in line
+        if name == "memory.json":
+            assert line.endswith("; remove it, nothing depends on it")
+
+
+def test_an_emptied_log_is_called_empty(left: tuple[TrialConfig, TrialFolder]) -> None:
+    config, folder = left
+    folder.rounds_path.write_text("")
+    with pytest.raises(DamagedFolder, match="the log is empty, the checkpoint is of round"):
+        run(config, folder.store)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["a pipe", "a folder"])
+def test_what_is_no_file_is_no_lock(
+    make: Callable[[Path], None], left: tuple[TrialConfig, TrialFolder]
+) -> None:
+    config, folder = left
+    (folder.path / "lock").unlink(missing_ok=True)
+    make(folder.path / "lock")
+    assert not folder.in_use
+    with pytest.raises(Refusal, match=r"/lock is (no file, .*; remove it|a folder, .*)$"):
+        run(config, folder.store)
 
 
 @pytest.mark.parametrize(
