@@ -164,7 +164,7 @@ def test_other_labels_are_numbered_in_sorted_order(
         ({"text": "a", "score": 0.0}, ("auto", "auto"), ("text", "score")),
         ({"a": "x", "b": "y", "label": 1}, ("a,b", "auto"), ("a,b", "label")),
         ({"a": "x", "b": "y", "label": 1}, (" b , a", "auto"), ("b,a", "label")),
-        ({"a,b": "x", "a": "y", "b": "z", "c": 1}, ("a,b", "auto"), ("a,b", "c")),
+        ({"a,b": "x", "a": "y", "b": "z", "c": 1}, ("a,b", "auto"), ('"a,b"', "c")),
         ({"premise": "x", "hypothesis": "y", "y": 1}, ("premise", "auto"), ("premise", "y")),
     ],
 )
