@@ -50,11 +50,11 @@ def one_round(made: Any, times: Times) -> float:
     """A round of all clients, part by part; returns the operations it needed."""
     flat, data, recipe = made.flat, made.splits["train"], made.recipe
     needed = 0.0
-    mean = torch.zeros_like(made.server)
+    mean = torch.zeros_like(made.server.params)
     flat.model.train()
     for client_id, examples in enumerate(made.clients):
         with times.of("averaging"):
-            flat.values.copy_(made.server)
+            flat.values.copy_(made.server.params)
         optimizer = recipe.new_optimizer(flat)
         for positions in recipe.batches(len(examples), 1, client_id):
             with times.of("batch"):
@@ -69,7 +69,7 @@ def one_round(made: Any, times: Times) -> float:
                 optimizer.step()
             needed += operations(made, batch.packing.lengths)
         with times.of("averaging"):
-            mean.add_(flat.values.sub_(made.server), alpha=1 / len(made.clients))
+            mean.add_(flat.values.sub_(made.server.params), alpha=1 / len(made.clients))
             torch.linalg.vector_norm(flat.values).item()
     with times.of("evaluation"):
         evaluate(flat, data.subset(torch.arange(len(made.splits["test"]))))

@@ -125,7 +125,7 @@ def main() -> None:
     first: dict[str, float] = {}
     for turn in range(asked.turns + 1):
         for name, (forward, precision, patched) in ways.items():
-            made.flat.values.copy_(made.server)
+            made.flat.values.copy_(made.server.params)
             made.flat.forward = forward(made.flat.model, precision)
             with patched():
                 start = time.perf_counter()

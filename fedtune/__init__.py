@@ -1,9 +1,10 @@
 """fedtune: what does it cost to spread the fine-tuning of a transformer over K clients?
 
-``TrialConfig`` and ``simulate`` need PyTorch alone, ``frame`` and ``plot`` pandas and matplotlib.
-``trainable``, ``BaselineFirstSearcher`` and ``MlflowCallback`` are for Ray Tune scripts of your
-own. Each is imported when it is first used, so that ``import fedtune`` stays quick and works where
-neither Ray nor MLflow is installed.
+``TrialConfig`` and ``simulate`` need PyTorch alone, and so do ``FedAvg``, ``Server``,
+``ClientInfo`` and ``ClientUpdate``, for strategies of your own. ``frame`` and ``plot`` need pandas
+and matplotlib. ``trainable``, ``BaselineFirstSearcher`` and ``MlflowCallback`` are for Ray Tune
+scripts of your own. Each is imported when it is first used, so that ``import fedtune`` stays quick
+and works where neither Ray nor MLflow is installed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedtune.config import TrialConfig
     from fedtune.errors import BadInput
+    from fedtune.federated.strategy import ClientInfo, ClientUpdate, FedAvg, Server
     from fedtune.notebook import frame, plot
     from fedtune.run.callback import MlflowCallback
     from fedtune.run.searcher import BaselineFirstSearcher
@@ -30,6 +32,10 @@ _HOMES = {
     "BadInput": "fedtune.errors",
     "TrialConfig": "fedtune.config",
     "simulate": "fedtune.trial.simulation",
+    "FedAvg": "fedtune.federated.strategy",
+    "Server": "fedtune.federated.strategy",
+    "ClientInfo": "fedtune.federated.strategy",
+    "ClientUpdate": "fedtune.federated.strategy",
     "frame": "fedtune.notebook",
     "plot": "fedtune.notebook",
     "trainable": "fedtune.run.trainable",
@@ -40,7 +46,11 @@ _HOMES = {
 __all__ = [
     "BadInput",
     "BaselineFirstSearcher",
+    "ClientInfo",
+    "ClientUpdate",
+    "FedAvg",
     "MlflowCallback",
+    "Server",
     "TrialConfig",
     "frame",
     "plot",

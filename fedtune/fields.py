@@ -38,6 +38,25 @@ class Later(Mark):
 
 
 @dataclass(frozen=True)
+class Needs(Mark):
+    """The field matters only where ``field`` has one of ``values``; elsewhere it is put back to its
+    default.
+    """
+
+    field: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OfClients(Mark):
+    """The field is about several clients: in a baseline, which is centralised training, it has its
+    default. Values that do nothing with one client (``alone``) are put back there.
+    """
+
+    alone: tuple[str, ...] | Literal["all"] = ()
+
+
+@dataclass(frozen=True)
 class AtMost(Mark):
     """The largest integer that a field accepts: what is beyond it is a slip, and would hang."""
 

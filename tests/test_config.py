@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -25,18 +27,36 @@ from fedtune.plan.forewarnings import settings_without_effect
 
 BASE: dict[str, Any] = {"model": "m", "dataset": "d", "clients": 4}
 
-NAMES = ("model", "dataset", "dataset_config", "test_split", "text_column", "label_column")
-COUNTS = ("clients", "max_length", "local_epochs", "batch_size", "eval_every")
+NAMES = (
+    *("model", "dataset", "dataset_config", "test_split", "text_column", "label_column"),
+    "client_column",
+)
+COUNTS = (
+    *("max_length", "local_epochs", "batch_size", "eval_every"),
+    *("shards_per_client", "min_client_examples"),
+)
+COUNTS_OR_NONE = ("examples_per_client",)
 COUNTS_FROM_ZERO = ("seed", "data_seed", "validation_examples")
-COUNTS_OR_ALL = ("train_examples", "test_examples")
+COUNTS_OR_ALL = ("clients", "train_examples", "test_examples")
 COUNTS_OR_AUTO = ("budget_rounds", "max_rounds", "threads")
-NUMBERS = ("momentum", "weight_decay", "target_fraction")
+NUMBERS = (
+    *("momentum", "weight_decay", "target_fraction", "partition_alpha", "participation"),
+    *("prox_mu", "afl_step_size", "server_learning_rate", "server_momentum", "server_beta2"),
+    "server_tau",
+)
 FLAGS = ("drop_last", "attention_mask", "balance_classes", "system_metrics")
 WORDS: dict[str, tuple[str, ...]] = {
     "client_optimizer": ("sgd", "adamw"),
     "shuffle": ("every_epoch", "once"),
-    "strategy": ("fedavg",),
-    "partition": ("iid",),
+    "strategy": (
+        *("fedavg", "fedprox", "scaffold", "fednova", "afl"),
+        *("fedavgm", "fedadagrad", "fedadam", "fedyogi"),
+    ),
+    "server_optimizer": ("none", "momentum", "adagrad", "adam", "yogi"),
+    "partition": (
+        *("iid", "dirichlet", "dirichlet-per-class", "shards", "quantity", "natural"),
+        "fixed-per-client",
+    ),
     "head_init": ("shared", "per_client"),
     "stop": ("target", "budget-then-target"),
     "stop_on": ("test", "validation"),
@@ -57,7 +77,7 @@ def faults_of(**values: Any) -> list[str]:
 def test_every_field_has_a_kind_in_this_file() -> None:
     """So that a new field comes with the tests below."""
     others = ("learning_rate", "target_accuracy", "test_fraction", "device")
-    counts = (*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_ALL, *COUNTS_OR_AUTO)
+    counts = (*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_ALL, *COUNTS_OR_AUTO, *COUNTS_OR_NONE)
     assert {*NAMES, *counts, *NUMBERS, *FLAGS, *WORDS, *others} == set(FIELDS)
 
 
@@ -89,6 +109,19 @@ def test_defaults_are_the_contracts() -> None:
         "attention_mask": True,
         "strategy": "fedavg",
         "partition": "iid",
+        "partition_alpha": 0.5,
+        "shards_per_client": 2,
+        "client_column": "none",
+        "examples_per_client": "none",
+        "min_client_examples": 1,
+        "participation": 1.0,
+        "prox_mu": 0.01,
+        "afl_step_size": 0.1,
+        "server_optimizer": "none",
+        "server_learning_rate": 1.0,
+        "server_momentum": 0.9,
+        "server_beta2": 0.99,
+        "server_tau": 1e-3,
         "head_init": "shared",
         "budget_rounds": "auto",
         "max_rounds": "auto",
@@ -123,10 +156,12 @@ WRONG: list[tuple[str, Any]] = [
     *((field, value) for field in NAMES for value in ("", 3, None, ["a"])),
     *(
         (field, value)
-        for field in (*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_ALL, *COUNTS_OR_AUTO)
+        for field in (
+            *(*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_ALL, *COUNTS_OR_AUTO, *COUNTS_OR_NONE),
+        )
         for value in ("32", True, False, 32.0, 1.5, -1, None, [32], "", "Auto")
     ),
-    *((field, 0) for field in (*COUNTS, *COUNTS_OR_ALL, *COUNTS_OR_AUTO)),
+    *((field, 0) for field in (*COUNTS, *COUNTS_OR_ALL, *COUNTS_OR_AUTO, *COUNTS_OR_NONE)),
     *((field, "auto") for field in (*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_ALL)),
     *((field, "all") for field in (*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_AUTO)),
     ("seed", 2**63),
@@ -138,8 +173,10 @@ WRONG: list[tuple[str, Any]] = [
         for value in ("0.5", "2e-5", True, None, -0.1, float("nan"), float("inf"), [0.5])
     ),
     *((field, 0.0) for field in ("learning_rate", "target_fraction", "target_accuracy")),
-    *((field, 1.01) for field in ("target_fraction", "target_accuracy")),
-    ("momentum", 1.0),
+    *((field, 0.0) for field in ("partition_alpha", "participation", "server_learning_rate")),
+    *((field, 0.0) for field in ("afl_step_size", "server_tau")),
+    *((field, 1.01) for field in ("target_fraction", "target_accuracy", "participation")),
+    *((field, 1.0) for field in ("momentum", "server_momentum", "server_beta2")),
     *(("test_fraction", value) for value in (0, 0.0, 1, 1.0, -0.1, "0.5", "auto", True, None)),
     ("test_fraction", float("nan")),
     ("learning_rate", "none"),
@@ -169,6 +206,7 @@ RIGHT: list[tuple[str, Any]] = [
     *((field, value) for field in COUNTS_FROM_ZERO for value in (0, 3)),
     *((field, value) for field in COUNTS_OR_ALL for value in ("all", 5)),
     *((field, value) for field in COUNTS_OR_AUTO for value in ("auto", 1)),
+    *((field, value) for field in COUNTS_OR_NONE for value in ("none", 1)),
     ("seed", 2**63 - 1),
     ("momentum", 0.9),
     ("weight_decay", 2.5),
@@ -195,7 +233,8 @@ def test_a_value_is_kept_as_it_is_and_its_text_means_the_same(field: str, value:
 
 @pytest.mark.parametrize("field", ["learning_rate", *NUMBERS, "target_accuracy"])
 def test_a_whole_number_will_do_where_a_fraction_may_stand(field: str) -> None:
-    whole = 0 if field in ("momentum", "weight_decay") else 1
+    below_one = ("momentum", "weight_decay", "server_momentum", "server_beta2")
+    whole = 0 if field in below_one else 1
     value = getattr(config(**{field: whole}), field)
     assert value == whole
     assert type(value) is float
@@ -229,6 +268,7 @@ def test_other_spellings_on_the_command_line(field: str, text: str, value: Any) 
         *((field, "no such word") for field in WORDS),
         ("learning_rate", "none"),
         ("train_examples", "auto"),
+        *(("clients", text) for text in ("many", "1.5", "", "0", "-3", "ALL")),
         ("device", "gpu"),
     ],
 )
@@ -271,7 +311,9 @@ def test_all_faults_are_found_at_once_a_line_each() -> None:
     )
     lines = str(bad.value).splitlines()
     assert len(lines) == 6
-    assert "clients='32': allowed is an integer of at least 1" in lines
+    assert any(
+        line.startswith("clients='32': allowed is an integer of at least 1") for line in lines
+    )
     assert any("did you mean 'batch_size'" in line for line in lines)
     assert any(line.startswith("dataset: missing; allowed is") for line in lines)
 
@@ -282,6 +324,18 @@ def test_all_faults_are_found_at_once_a_line_each() -> None:
         ({"budget_rounds": 5, "max_rounds": 4}, "max_rounds", "at least budget_rounds, which is 5"),
         ({"stop_on": "validation"}, "stop_on", "validation_examples"),
         ({"clients": 9, "train_examples": 8}, "clients", "at most train_examples, which is 8"),
+        ({"strategy": "scaffold", "client_optimizer": "adamw"}, "strategy", "plain SGD alone"),
+        ({"strategy": "scaffold", "momentum": 0.9}, "strategy", "momentum is 0.9"),
+        ({"strategy": "fednova", "weight_decay": 0.1}, "strategy", "weight_decay is 0.1"),
+        ({"strategy": "fednova", "client_optimizer": "adamw"}, "strategy", "plain SGD alone"),
+        ({"strategy": "fedadam", "server_optimizer": "yogi"}, "server_optimizer", "keep one"),
+        ({"strategy": "fedavgm", "server_optimizer": "adam"}, "server_optimizer", "keep one"),
+        ({"participation": 0.1}, "participation", "of 4 clients is nobody.* at least 0.25"),
+        ({"partition": "fixed-per-client"}, "examples_per_client", "missing; .*fixed-per-client"),
+        ({"partition": "natural"}, "client_column", "missing; partition=natural needs the column"),
+        ({"clients": "all"}, "clients", "needs partition=natural, which is iid; allowed is an int"),
+        ({"clients": "all", "partition": "shards"}, "clients", "natural, which is shards"),
+        ({"clients": "all", "client_column": "author"}, "clients", "natural, which is iid"),
     ],
 )
 def test_impossible_combinations_are_refused(
@@ -299,6 +353,13 @@ def test_impossible_combinations_are_refused(
         {"budget_rounds": 5, "max_rounds": "auto"},
         {"stop_on": "validation", "validation_examples": 1},
         {"clients": 8, "train_examples": 8},
+        {"participation": 0.125},
+        {"clients": 1, "participation": 0.1},
+        {"strategy": "fedprox", "client_optimizer": "adamw", "momentum": 0.9},
+        {"partition": "fixed-per-client", "examples_per_client": 3},
+        {"partition": "natural", "client_column": "author", "clients": "all"},
+        {"partition": "natural", "client_column": "author", "clients": "all", "train_examples": 1},
+        {"partition": "natural", "client_column": "author", "clients": "all", "participation": 0.1},
     ],
 )
 def test_combinations_at_the_border_are_accepted(changes: dict[str, Any]) -> None:
@@ -377,3 +438,86 @@ def test_a_setting_without_effect_is_named(changes: dict[str, Any], start: str) 
 )
 def test_nothing_is_said_where_every_setting_has_its_effect(changes: dict[str, Any]) -> None:
     assert settings_without_effect(config(**changes)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [("fedavgm", "momentum"), ("fedadagrad", "adagrad"), ("fedadam", "adam"), ("fedyogi", "yogi")],
+)
+def test_a_name_for_fedavg_with_a_server_optimizer_is_that(name: str, optimizer: str) -> None:
+    asked = config(strategy=name, server_learning_rate=0.1)
+    assert asked == config(strategy="fedavg", server_optimizer=optimizer, server_learning_rate=0.1)
+    assert asked.without_effect() == {}
+    assert asked == config(strategy=name, server_optimizer=optimizer, server_learning_rate=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "without"),
+    [
+        ({"prox_mu": 0.1}, {"prox_mu"}),
+        ({"prox_mu": 0.1, "strategy": "fedprox"}, set()),
+        ({"partition_alpha": 0.1}, {"partition_alpha"}),
+        ({"partition_alpha": 0.1, "partition": "shards"}, {"partition_alpha"}),
+        ({"partition_alpha": 0.1, "partition": "quantity"}, set()),
+        ({"min_client_examples": 3, "partition": "dirichlet"}, {"min_client_examples"}),
+        ({"client_column": "author"}, {"client_column"}),
+        ({"client_column": "author", "partition": "dirichlet"}, {"client_column"}),
+        ({"client_column": "author", "partition": "natural"}, set()),
+        ({"client_column": "author", "partition": "natural", "clients": "all"}, set()),
+        ({"server_momentum": 0.5}, {"server_momentum"}),
+        ({"server_momentum": 0.5, "strategy": "fedadagrad"}, {"server_momentum"}),
+        ({"server_beta2": 0.5, "strategy": "fedavgm"}, {"server_beta2"}),
+        ({"server_tau": 0.5, "strategy": "fedyogi"}, set()),
+        # With one client: what only several can show, and what that alone had a use for.
+        ({"clients": 1, "partition": "dirichlet", "partition_alpha": 0.1}, "both"),
+        ({"clients": 1, "partition": "natural", "client_column": "author"}, "both"),
+        ({"clients": 1, "participation": 0.5, "head_init": "per_client"}, "both"),
+        ({"clients": 1, "strategy": "scaffold"}, {"strategy"}),
+        ({"clients": 1, "strategy": "afl", "afl_step_size": 1.0}, "both"),
+        # These do something there too.
+        ({"clients": 1, "strategy": "fedprox", "prox_mu": 1.0}, set()),
+        ({"clients": 1, "strategy": "fedadam"}, set()),
+        ({"clients": 1, "partition": "fixed-per-client", "examples_per_client": 3}, set()),
+    ],
+)
+def test_settings_that_do_nothing_are_named_and_put_back(
+    changes: dict[str, Any], without: Any
+) -> None:
+    asked = config(**changes)
+    expected = set(changes) - {"clients"} if without == "both" else without
+    assert set(asked.without_effect()) == expected
+    rest = {key: value for key, value in changes.items() if key not in expected}
+    assert asked.effective() == config(**rest)
+    assert asked.effective().without_effect() == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_baseline"),
+    [
+        ({}, False),
+        ({"clients": 1}, True),
+        ({"clients": 1, "momentum": 0.5, "drop_last": True}, True),
+        ({"clients": 1, "strategy": "fedprox"}, False),
+        ({"clients": "all", "partition": "natural", "client_column": "author"}, False),
+        ({"clients": 1, "strategy": "fedavgm"}, False),
+        ({"clients": 1, "partition": "fixed-per-client", "examples_per_client": 3}, False),
+    ],
+)
+def test_a_baseline_is_one_client_and_nothing_federated(
+    changes: dict[str, Any], is_baseline: bool
+) -> None:
+    asked = config(**changes)
+    assert asked.is_baseline == is_baseline
+    assert asked.baseline().is_baseline
+    local = {key: value for key, value in changes.items() if key in ("momentum", "drop_last")}
+    assert asked.baseline() == config(clients=1, **local)
+
+
+def test_paths_and_numbers_of_numpy_are_what_they_stand_for() -> None:
+    asked = TrialConfig(
+        model=Path("a/b"), dataset=Path("c"), clients=np.int64(4), momentum=np.float32(0.5)
+    )
+    assert asked == TrialConfig(model="a/b", dataset="c", clients=4, momentum=0.5)
+    assert type(asked.clients) is int
+    with pytest.raises(BadInput, match="clients"):
+        TrialConfig(model="m", dataset="d", clients=np.arange(3))

@@ -9,9 +9,11 @@ from torch import Tensor
 import fedtune
 from fedtune.data.batches import DeviceSplit
 from fedtune.data.token_arrays import Split
-from fedtune.federated.fedavg import fedavg_round
+from fedtune.federated.clients import ModelClients
 from fedtune.federated.flat import FlatModel
 from fedtune.federated.local import LocalTraining
+from fedtune.federated.round import federated_round
+from fedtune.federated.strategy import FedAvg, Server
 
 
 def main() -> None:
@@ -27,12 +29,14 @@ def main() -> None:
         pad_to=None,
         device=torch.device("cpu"),
     )
-    clients = torch.split(torch.from_numpy(work.arrays["clients"]), work.sizes)
-    recipe = LocalTraining(**work.recipe)
+    examples = torch.split(torch.from_numpy(work.arrays["clients"]), work.sizes)
+    clients = ModelClients(flat, data, examples, LocalTraining(**work.recipe))
     server = flat.values.clone()
 
     def one_round(round_num: int) -> None:
-        server.copy_(fedavg_round(server, flat, data, clients, recipe, round_num)[0])
+        everybody = range(len(examples))
+        after, _ = federated_round(Server(server), FedAvg(), clients, everybody, round_num)
+        server.copy_(after.params)
 
     def state() -> dict[str, Tensor]:
         shapes = {name: p.shape for name, p in flat.model.named_parameters()}

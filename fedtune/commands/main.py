@@ -309,6 +309,7 @@ def _setting(field: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 @_setting("test_fraction")
 @_setting("text_column")
 @_setting("label_column")
+@_setting("client_column")
 @_setting("max_length")
 def tokens(dataset: str, model: str, out: str, **asked: Any) -> None:
     """Write the tokens of a data set to a directory, which ``--dataset DIR`` then reads.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from fedtune.cost.resources import at_once, check_fits, places, request
-from fedtune.cost.trial_cost import Cost, calibrate, cost, need, rates_in_store, wall_time
+from fedtune.cost.resources import at_once, check_disk, check_fits, places, request
+from fedtune.cost.trial_cost import Cost, calibrate, cost, disk, need, rates_in_store, wall_time
 from fedtune.machine import Machine
 from fedtune.plan.plan import Plan
 from fedtune.tables import Column, FittedTable
@@ -54,6 +54,7 @@ class LaunchCost:
         """
         if machine:
             check_fits(todo, machine)
+            check_disk(todo, store)
         stored = {}
         for trial in todo:
             records = TrialFolder(store, trial.trial_id).records()
@@ -132,10 +133,12 @@ class LaunchCost:
         if not costs:
             return [f"{whole}: nothing to run."]
         rounds, traffic = sum(c.rounds for c in costs), sum(c.traffic_bytes for c in costs)
+        kept = sum(map(disk, self.todo))
+        on_disk = f", up to {size(kept)} of disk for what SCAFFOLD keeps of clients" if kept else ""
         where = "at this machine's speed, one after another" if self.machine is None else "here"
         return [
             f"{whole}: at most {rounds:,} rounds, {size(traffic)} of traffic, "
-            f"{self._memory()} and {self.time()} {where}.",
+            f"{self._memory()}{on_disk} and {self.time()} {where}.",
             self.sharing(),
         ]
 
@@ -167,7 +170,7 @@ class LaunchCost:
         costs = self.costs.get(trial.trial_id)
         if costs is None:
             return [""] * 5
-        most, needs = "" if trial.config.clients == 1 else "≤ ", need(trial)
+        most, needs = "" if trial.is_baseline else "≤ ", need(trial)
         return [
             f"{most}{costs.rounds}",
             f"{most}{costs.steps:,}",

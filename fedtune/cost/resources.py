@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
-from fedtune.cost.trial_cost import need
+from fedtune.cost.trial_cost import disk, need
 from fedtune.errors import BadInput, Fault
 from fedtune.machine import Machine, available_cores, free_memory
 from fedtune.trial.identity import Trial
+from fedtune.units import size
 
 #: Trials on one GPU at the most: each more slows the others down, and has a context of its own.
 MOST_SHARERS = 16
@@ -105,6 +108,22 @@ def check_fits(trials: Iterable[Trial], machine: Machine) -> None:
             faults[str(fault)] = fault
     if faults:
         raise BadInput(faults.values())
+
+
+def check_disk(trials: Iterable[Trial], store: Path) -> None:
+    """Raise BadInput where there is no room in the store for what strategies keep of clients."""
+    needs = {trial: disk(trial) for trial in trials}
+    there = next(path for path in (store, *store.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if sum(needs.values()) > free:
+        largest = max(needs, key=lambda trial: needs[trial])
+        raise BadInput.of(
+            "strategy",
+            largest.config.strategy,
+            f"keeps up to two vectors for each client on disk, {size(needs[largest])} for "
+            f"{largest.config.clients} clients and {size(sum(needs.values()))} in all trials, and "
+            f"the disk of {store} has {size(free)} free; lower clients, or choose another --store",
+        )
 
 
 def too_large(trial: Trial, needed: float, there: float, who: str) -> Fault:

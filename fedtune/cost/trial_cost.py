@@ -16,8 +16,11 @@ import numpy as np
 from fedtune.data.splits import Examples
 from fedtune.data.token_arrays import Split
 from fedtune.errors import BadInput, Refusal, first_line
+from fedtune.federated.client_vectors import ClientVectors
+from fedtune.federated.cohort import cohort_size
 from fedtune.federated.evaluation import EVALUATION_TOKENS
 from fedtune.federated.local import Diverged
+from fedtune.federated.strategies import STRATEGIES
 from fedtune.machine import device_exists
 from fedtune.models.configuration import describe, read_config
 from fedtune.models.packed import can_pack
@@ -27,7 +30,7 @@ from fedtune.trial.device import DEVICE_ERRORS
 from fedtune.trial.federation import BYTES_PER_PARAMETER, Federation
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import data_facts, open_examples
+from fedtune.trial.prepare import data_facts, open_examples, partition_of
 from fedtune.trial.speed import measure
 
 BYTES_PER_TOKEN = 4  # int32, on the device
@@ -132,7 +135,8 @@ def cost(trial: Trial, rates: Mapping[Kind, Rates], after: int | None = None) ->
     facts, rule, config = data_facts(trial), trial.stop_rule, trial.config
     measured = rates[kind_of(trial)]
     rounds = rule.last - (after or 0)
-    seen = facts["data/train_examples"] * config.local_epochs
+    cohort = cohort_size(config.num_clients, config.participation)
+    seen = facts["data/train_examples"] * config.local_epochs * cohort / config.num_clients
 
     def seconds(last: int) -> float:
         first = 0 if after is None else after + 1
@@ -140,11 +144,14 @@ def cost(trial: Trial, rates: Mapping[Kind, Rates], after: int | None = None) ->
         trained: float = max(last - (after or 0), 0) * seen / measured.train
         return trained + looks * _evaluated(facts) / measured.evaluate
 
-    traffic = 2 * config.clients * BYTES_PER_PARAMETER * measured.num_parameters * rounds
+    strategy = STRATEGIES[config.strategy]
+    vectors = (strategy.vectors_down + strategy.vectors_up) * cohort * rounds
     return Cost(
         rounds=rounds,
         steps=rounds * facts["steps/per_round"],
-        traffic_bytes=traffic if config.clients > 1 else 0,
+        traffic_bytes=0
+        if trial.is_baseline
+        else vectors * BYTES_PER_PARAMETER * measured.num_parameters,
         seconds=seconds(rule.last),
         least_seconds=seconds(max(rule.first, (after or 0) + 1)),
     )
@@ -163,7 +170,7 @@ def wall_time(trials: Sequence[Trial], each: Sequence[float], slots: int) -> flo
     """
     seconds = dict(zip((trial.trial_id for trial in trials), each, strict=True))
     chains = [
-        seconds[t.trial_id] + (seconds.get(t.baseline_id, 0.0) if t.config.clients > 1 else 0.0)
+        seconds[t.trial_id] + (seconds.get(t.baseline_id, 0.0) if not t.is_baseline else 0.0)
         for t in trials
     ]
     return max([sum(seconds.values()) / max(slots, 1), *chains])
@@ -187,7 +194,8 @@ def need(trial: Trial) -> Need:
     """The memory that ``trial`` takes, whatever its number of clients.
 
     Vectors of all parameters in fp32: working model, gradient, server, running sum, and one more
-    while a checkpoint is written; the optimiser's; in bf16 half of one for the rounded weights.
+    while a checkpoint is written; the optimiser's; what the strategy and the server's optimiser
+    keep and need for a moment; in bf16 half of one for the rounded weights.
 
     Activations: what the packed forward keeps for the way back. For a token, in a layer of width h
     with products of p bytes, its inputs and outputs, (8 + 16 p) h, and attention's weights and what
@@ -198,6 +206,7 @@ def need(trial: Trial) -> Need:
     config, shape, texts = trial.config, _shape(trial), _texts(trial)
     product = 2 if config.precision == "bf16" else 4
     copies = 5 + bool(config.momentum) + 2 * (config.client_optimizer == "adamw")
+    copies += _OF_STRATEGY.get(config.strategy, 0) + _OF_OPTIMIZER[config.server_optimizer]
     parameters = BYTES_PER_PARAMETER * num_parameters(trial.model_dir)
     on_gpu = str(config.device).startswith("cuda")
     tokens = _largest_batch(trial, on_gpu)
@@ -210,6 +219,22 @@ def need(trial: Trial) -> Need:
     if on_gpu:  # the model passes through the machine's memory when it is read and written
         return Need(_CUDA_PROCESS_BYTES + 2 * parameters, _CUDA_CONTEXT_BYTES + held)
     return Need(_PROCESS_BYTES + held, 0.0)
+
+
+def disk(trial: Trial) -> int:
+    """Bytes on disk, at the most, of the vectors that the strategy keeps for each client."""
+    if STRATEGIES[trial.config.strategy].vectors_of_clients:
+        return ClientVectors.bytes_on_disk(
+            trial.config.num_clients, num_parameters(trial.model_dir)
+        )
+    return 0
+
+
+#: Vectors that a strategy needs beside FedAvg's: FedProx a difference; SCAFFOLD the server's
+#: variate before and after a round, the shift of a step and a client's variate and its change.
+_OF_STRATEGY = {"fedprox": 1, "scaffold": 6}
+#: The moments before and after a round, and for the adaptive ones the square and the step.
+_OF_OPTIMIZER = {"none": 0, "momentum": 2, "adagrad": 6, "adam": 6, "yogi": 6}
 
 
 @dataclass(frozen=True)
@@ -275,8 +300,7 @@ def kind_of(trial: Trial) -> Kind:
 
 def largest_step(trial: Trial) -> int:
     """The texts of a local step: a batch, or all of the largest client's where it has fewer."""
-    config, num_texts = trial.config, int(data_facts(trial)["data/train_examples"])
-    return min(config.batch_size, math.ceil(num_texts / config.clients))
+    return min(trial.config.batch_size, max(partition_of(trial).sizes))
 
 
 def _measured(trial: Trial) -> Rates:

@@ -44,14 +44,36 @@ def find_columns(
         label = _by_type("label_column", features, kinds, texts, faults)
     faults = [fault for fault in faults if _NOT_FOR_FEDTUNE in fault.message][:1] or faults
     if faults:
-        there = ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
-        raise BadInput(
-            Fault(field, value, f"{message}; columns of {dataset}: {there}")
-            for field, value, message in faults
-        )
+        raise _with_columns(dataset, features, faults)
     if label in texts:
         raise BadInput.of("label_column", label, "is the text column too; name another")
     return texts, label
+
+
+def check_client_column(
+    dataset: str, features: Features, column: str, texts: Sequence[str], label: str
+) -> None:
+    """Raise BadInput unless ``column`` is one, of single values, and none of text and label.
+
+    ``auto`` looks for those as if it were any column: the baseline, which does not know of it, has
+    to find the same ones.
+    """
+    faults: list[Fault] = []
+    _by_name("client_column", features, column, _is_label, (), faults)
+    if faults:
+        raise _with_columns(dataset, features, faults)
+    if column in (*texts, label):
+        what = "label" if column == label else "text"
+        message = f"is the {what} column too; name another here, or with --{what}-column"
+        raise BadInput.of("client_column", column, message)
+
+
+def _with_columns(dataset: str, features: Features, faults: Sequence[Fault]) -> BadInput:
+    there = ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
+    return BadInput(
+        Fault(field, value, f"{message}; columns of {dataset}: {there}")
+        for field, value, message in faults
+    )
 
 
 def joined(names: Sequence[str]) -> str:

@@ -23,15 +23,15 @@ def missing_texts(splits: Mapping[Split, Dataset], column: str) -> list[Fault]:
         # Arrow counts nulls without making Python objects of all texts
         if data.with_format("arrow")[:][column].null_count:
             rows = [row for row, text in enumerate(data[column]) if text is None]
-            where = _where(split, splits)
-            faults.append(_row_fault("text_column", column, where, rows, len(data), "have no text"))
+            where = of_split(split, splits)
+            faults.append(row_fault("text_column", column, where, rows, len(data), "have no text"))
     return faults
 
 
 def are_hidden(data: Dataset, column: str) -> bool:
     """Whether a split has no labels to test on: all are missing, or negative (GLUE's are -1)."""
     values = _values(data, column)
-    return all(map(_is_missing, values)) or all(_is_negative(value) for value in values)
+    return all(map(is_missing, values)) or all(_is_negative(value) for value in values)
 
 
 def read_labels(
@@ -70,7 +70,7 @@ def _index_classes(
     column: str, values: Mapping[Split, list[Any]]
 ) -> tuple[tuple[str, ...], dict[Split, np.ndarray]]:
     # pandas makes floats of whole numbers as soon as one of them is missing.
-    values = {split: list(map(_without_point, found)) for split, found in values.items()}
+    values = {split: list(map(without_point, found)) for split, found in values.items()}
     if len({type(found[0]) for found in values.values()}) > 1:
         raise BadInput.of("label_column", column, "has another type in the test split")
     classes = sorted({value for found in values.values() for value in found})
@@ -92,11 +92,13 @@ def _undecimal(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
-def _without_point(value: Any) -> Any:
-    return int(value) if isinstance(value, float) else value
+def without_point(value: Any) -> Any:
+    """A whole number as one, however it came."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Is there no value? An empty field of a csv file is none."""
     return value is None or value == "" or value != value  # the last is nan
 
 
@@ -113,11 +115,11 @@ def _unusable_labels(column: str, values: Mapping[Split, list[Any]]) -> list[Fau
     for split, found in values.items():
         missing, negative, fractions = (
             [row for row, value in enumerate(found) if is_bad(value)]
-            for is_bad in (_is_missing, _is_negative, _is_fraction)
+            for is_bad in (is_missing, _is_negative, _is_fraction)
         )
         if fractions:  # of one kind in all splits, so one line is enough
             row = fractions[0]
-            where = f"row {row}{_where(split, values)}, counted from 0"
+            where = f"row {row}{of_split(split, values)}, counted from 0"
             message = (
                 f"holds numbers with a fraction ({found[row]:g} in {where}); to predict a number "
                 "(regression) is not for fedtune, which gives a text a class: write classes as "
@@ -126,18 +128,20 @@ def _unusable_labels(column: str, values: Mapping[Split, list[Any]]) -> list[Fau
             return [Fault("label_column", column, message)]
         for rows, what in ((missing, "have no label"), (negative, "have a negative label")):
             if rows:
-                where = _where(split, values)
-                faults.append(_row_fault("label_column", column, where, rows, len(found), what))
+                where = of_split(split, values)
+                faults.append(row_fault("label_column", column, where, rows, len(found), what))
     return faults
 
 
-def _where(split: Split, splits: Mapping[Split, Any]) -> str:
+def of_split(split: Split, splits: Mapping[Split, Any]) -> str:
+    """Which split is meant, where there are several."""
     return f" of the {split} split" if len(splits) > 1 else ""
 
 
-def _row_fault(
+def row_fault(
     field: str, column: str, where: str, rows: Sequence[int], total: int, what: str
 ) -> Fault:
+    """The fault of examples at ``rows``, of ``total``, that lack something."""
     return Fault(
         field,
         column,

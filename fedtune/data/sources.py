@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtune.data.columns import find_columns, joined
+from fedtune.data.columns import check_client_column, find_columns, joined
+from fedtune.data.groups import read_groups
 from fedtune.data.labels import are_hidden, missing_texts, read_labels
 from fedtune.data.lookup import Location, resolve
 from fedtune.data.reading import read_splits, told_apart
@@ -26,12 +27,13 @@ class TextSplit:
     """One split: ``texts[i]`` has the label ``labels[i]``, int64, an index of the classes.
 
     ``texts`` is a list or a lazy column on disk; take slices of it, not single texts. ``seconds``
-    are the second texts of pairs.
+    are the second texts of pairs, ``groups`` (n,) int64 the groups of the examples.
     """
 
     texts: Sequence[str]
     labels: np.ndarray
     seconds: Sequence[str] | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,6 +52,7 @@ class Texts:
     label_names: tuple[str, ...]
     text_column: str
     label_column: str
+    group_names: tuple[str, ...] = ()
 
 
 def load_texts(
@@ -57,6 +60,7 @@ def load_texts(
     text_column: str = "auto",
     label_column: str = "auto",
     *,
+    client_column: str = "none",
     dataset_config: str = "none",
     test_split: str = "test",
     may_lack_test: bool = False,
@@ -64,19 +68,20 @@ def load_texts(
     """Read the split ``train`` of ``dataset`` and the one to test on; other splits are ignored.
 
     A data set that is a single file has no test split; another one must have it, with labels,
-    unless it ``may_lack_test``. Raises BadInput, naming what is there, when the data set cannot be
-    found or reached, a split or a column is missing, texts or labels are missing, or a class has no
-    training example.
+    unless it ``may_lack_test``. ``client_column`` is the column with the groups of the
+    examples; the test split may lack it. Raises BadInput, naming what is there, when the data set
+    cannot be found or reached, a split or a column is missing, values in a column are missing, or a
+    class has no training example.
     """
     location = resolve(dataset)
     with told_apart(dataset, "is a file damaged?"):  # columns are read from disk as they are used
-        return _load(location, text_column, label_column, dataset_config, test_split, may_lack_test)
+        columns = (text_column, label_column, client_column)
+        return _load(location, columns, dataset_config, test_split, may_lack_test)
 
 
 def _load(
     location: Location,
-    text_column: str,
-    label_column: str,
+    asked: tuple[str, str, str],
     dataset_config: str,
     test_split: str,
     may_lack_test: bool,
@@ -87,7 +92,11 @@ def _load(
     if not splits or not len(splits["train"]):
         raise BadInput.of("dataset", dataset, f"has no train split; {_found(data)}")
     tested = _tested_split(location, data, test_split, may_lack_test)
-    columns, label = find_columns(dataset, splits["train"].features, text_column, label_column)
+    text_column, label_column, client_column = asked
+    features = splits["train"].features
+    columns, label = find_columns(dataset, features, text_column, label_column)
+    if client_column != "none":
+        check_client_column(dataset, features, client_column, columns, label)
     if tested:
         splits["test"] = data[tested]
         absent = [name for name in (*columns, label) if name not in data[tested].features]
@@ -104,11 +113,16 @@ def _load(
     if faults:
         raise BadInput(faults)
     labels, names = read_labels(dataset, splits, label)
+    groups, group_names = (
+        ({}, ()) if client_column == "none" else read_groups(splits, client_column)
+    )
     read = {}
     for name, split in splits.items():
         first, *second = (split[column] for column in columns)
-        read[name] = TextSplit(first, labels[name], *second)
-    return Texts(read["train"], read.get("test"), names, joined(columns), label)
+        seconds = second[0] if second else None
+        read[name] = TextSplit(first, labels[name], seconds, groups.get(name))
+    texts = joined(columns)
+    return Texts(read["train"], read.get("test"), names, texts, label, group_names)
 
 
 def _tested_split(

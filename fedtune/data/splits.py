@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +34,7 @@ class Examples:
     num_classes: int
     label_names: tuple[str, ...]
     test_fraction: float | None = None
+    group_names: tuple[str, ...] = ()
 
     @functools.cached_property
     def content_hash(self) -> str:
@@ -51,6 +53,25 @@ class Examples:
             if split.token_types is not None:
                 digest.update(b"/types/")
                 digest.update(np.ascontiguousarray(split.token_types).data)
+        return digest.hexdigest()
+
+    @functools.cached_property
+    def groups_hash(self) -> str:
+        """SHA-256 (hex) of the group of each training and test example; empty where none is known.
+
+        A group counts by its name, and one without a training example not at all.
+        """
+        if self.train.groups is None:
+            return ""
+        there = np.unique(self.train.groups)
+        names = [self.group_names[group] for group in there]
+        digest = hashlib.sha256(json.dumps(names).encode())
+        for split in (self.train, self.test):
+            if split.groups is not None:
+                places = np.searchsorted(there, split.groups)
+                known = np.isin(split.groups, there)
+                digest.update(f"/{len(split)}/".encode())
+                digest.update(np.where(known, places, -1).astype("<i8").data)
         return digest.hexdigest()
 
 
@@ -104,6 +125,7 @@ def select_examples(
         num_classes=tokens.num_classes,
         label_names=tokens.label_names,
         test_fraction=None if tokens.test else test_fraction,
+        group_names=tokens.group_names,
     )
     _check_classes(examples.train, tokens, train_examples, validation_examples, data_seed)
     return examples

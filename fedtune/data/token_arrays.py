@@ -1,8 +1,9 @@
 """Token ids on disk and in memory; to open them takes neither `datasets` nor `transformers`.
 
-A tokens directory holds ``tokens.json`` and, for each split, three flat arrays (``.npy``); four
-where texts are pairs and the model is told which is which. It may lack the test split: test
-examples are then drawn from the others.
+A tokens directory holds ``tokens.json`` and, for each split, three flat arrays (``.npy``); one more
+where texts are pairs and the model is told which is which, and one more where it is known which
+client each example comes from. It may lack the test split: test examples are then drawn from the
+others.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ FORMAT_WITH_PARTS = 2
 TEST_FRACTION = 0.2
 _ARRAYS: dict[str, Any] = {"token_ids": np.int32, "offsets": np.int64, "labels": np.int64}
 _TYPES: dict[str, Any] = {"token_types": np.uint8}
+_GROUPS: dict[str, Any] = {"groups": np.int64}
 _SPLITS = ("train", "test")
-FILES = {TOKENS_FILE, *(f"{s}.{part}.npy" for s in _SPLITS for part in (*_ARRAYS, *_TYPES))}
+_PARTS = (*_ARRAYS, *_TYPES, *_GROUPS)
+FILES = {TOKENS_FILE, *(f"{split}.{part}.npy" for split in _SPLITS for part in _PARTS)}
 _NUMBERS = ("num_classes", "max_length", "pad_token_id", "vocab_size")
 _WORDS = {
     **dict.fromkeys(("text_column", "label_column", "tokenizer_hash")),
     "dataset_config": "none",
-    "test_split": "test",  # where the file does not say
+    "test_split": "test",
+    "client_column": "none",  # where the file does not say
 }
 
 
@@ -41,13 +45,15 @@ class Split:
     """Ragged token ids of one split: example i is ``token_ids[offsets[i]:offsets[i + 1]]``.
 
     ``token_types`` says of every token of a pair to which of the two it belongs; None where an
-    example is one text, and where the tokenizer does not tell.
+    example is one text, and where the tokenizer does not tell. ``groups`` are indices of
+    ``Tokens.group_names``; None where no column was read for them.
     """
 
     token_ids: np.ndarray  # (total,) int32
     offsets: np.ndarray  # (n + 1,) int64, from 0
     labels: np.ndarray  # (n,) int64
     token_types: np.ndarray | None = None  # (total,) uint8
+    groups: np.ndarray | None = None  # (n,) int64
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,7 +74,8 @@ class Split:
         take = np.arange(offsets[-1]) + shifts
         types = None if self.token_types is None else np.asarray(self.token_types[take])
         ids, labels = np.asarray(self.token_ids[take]), np.asarray(self.labels[indices])
-        return Split(ids, offsets, labels, types)
+        groups = None if self.groups is None else np.asarray(self.groups[indices])
+        return Split(ids, offsets, labels, types, groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +101,8 @@ class Tokens:
     test_split: str = "test"
     test_fraction: float = TEST_FRACTION
     pairs: bool = False
+    client_column: str = "none"
+    group_names: tuple[str, ...] = ()
 
 
 def open_tokens(directory: Path) -> Tokens:
@@ -108,14 +117,16 @@ def open_tokens(directory: Path) -> Tokens:
         if not isinstance(about, dict) or about.get("format") not in known:
             raise _damaged(directory, f"{TOKENS_FILE} is not of format {FORMAT}")
         parts = _ARRAYS | (_TYPES if about.get("token_types") else {})
-        fields: dict[str, Any] = {"train": _open_split(directory, "train", parts), "test": None}
-        if about.get("has_test", True):
-            fields["test"] = _open_split(directory, "test", parts)
+        fields: dict[str, Any] = {"test": None}
+        for name in _SPLITS if about.get("has_test", True) else _SPLITS[:1]:
+            grouped = name in about.get("grouped_splits", ())
+            fields[name] = _open_split(directory, name, parts | (_GROUPS if grouped else {}))
         fields |= {name: int(about[name]) for name in _NUMBERS}
         fields |= {n: str(about[n] if d is None else about.get(n, d)) for n, d in _WORDS.items()}
         fields["pairs"] = bool(about.get("pairs", False))
         fields["test_fraction"] = float(about.get("test_fraction", TEST_FRACTION))
         fields["label_names"] = tuple(map(str, about["label_names"]))
+        fields["group_names"] = tuple(map(str, about.get("group_names", ())))
     except BadInput:
         raise
     except PermissionError:
@@ -157,8 +168,16 @@ def _check(tokens: Tokens) -> None:
         sound = sound and _within(split.labels, tokens.num_classes)
         types = split.token_types
         sound = sound and (types is None or len(types) == len(split.token_ids))
+        sound = sound and _has_its_groups(name, split, tokens)
         if not (sound and _within(split.token_ids, tokens.vocab_size)):
             raise _damaged(tokens.directory, f"its {name} files do not belong together")
+
+
+def _has_its_groups(name: str, split: Split, tokens: Tokens) -> bool:
+    """Does the split say of each example whose it is, where it has to, and of no other?"""
+    if split.groups is None:
+        return name != "train" or tokens.client_column == "none"
+    return len(split.groups) == len(split) and _within(split.groups, len(tokens.group_names))
 
 
 def _within(array: np.ndarray, limit: int) -> bool:

@@ -40,6 +40,7 @@ def tokenize(
     max_length: int,
     text_column: str = "auto",
     label_column: str = "auto",
+    client_column: str = "none",
     dataset_config: str = "none",
     test_split: str = "test",
     may_lack_test: bool = False,
@@ -49,19 +50,21 @@ def tokenize(
 
     A tokens directory as ``dataset`` is checked against tokenizer and ``max_length`` and returned
     as it is. Otherwise the texts are read (to see whether they changed) and looked up in the cache
-    by content; two processes may make the same entry at once. Raises BadInput, also for a data set
-    that lacks a test split (a single file aside), unless it ``may_lack_test``.
+    by content; two processes may make the same entry at once. With a ``client_column`` the entry
+    is a copy of the one without, and groups. Raises BadInput, also for a data set that lacks a test
+    split (a single file aside), unless it ``may_lack_test``.
     """
     columns = {"text_column": text_column, "label_column": label_column}
     source = {"dataset_config": dataset_config, "test_split": test_split}
     folder = resolve(dataset).folder
     if folder is not None and (folder / TOKENS_FILE).is_file():
-        _check_fits(dataset, folder, tokenizer_dir, max_length, columns | source)
+        _check_fits(dataset, folder, tokenizer_dir, max_length, columns | source, client_column)
         return folder
     from fedtune.data.reading import told_apart
     from fedtune.data.sources import load_texts
 
-    texts = load_texts(dataset, **columns, **source, may_lack_test=may_lack_test)
+    asked = columns | source | {"client_column": client_column}
+    texts = load_texts(dataset, **asked, may_lack_test=may_lack_test)
     with readable("model", str(tokenizer_dir)):
         identity = tokenizer_hash(tokenizer_dir)
     about = _unusual(source)
@@ -72,11 +75,36 @@ def tokenize(
     with told_apart(dataset, "is a file damaged?"):  # texts are read from disk here
         key = _content_key(texts, identity, max_length, about)
     entry = cache_root() / "tokens" / key
-    if _is_whole(entry):
-        return entry
-    with _unfinished(entry, "FEDTUNE_CACHE") as folder:
-        _make(folder, dataset, texts, tokenizer_dir, identity, max_length, about, progress)
-    return entry
+    if not _is_whole(entry):
+        with _unfinished(entry, "FEDTUNE_CACHE") as folder:
+            _make(folder, dataset, texts, tokenizer_dir, identity, max_length, about, progress)
+    return entry if client_column == "none" else _with_groups(entry, texts, client_column)
+
+
+def _with_groups(entry: Path, texts: Texts, client_column: str) -> Path:
+    """The cache entry that has ``entry``'s tokens, and whose each example is.
+
+    Its own, so that the tokens of one data set are made once, whichever column is read beside them.
+    """
+    splits = {"train": texts.train, "test": texts.test}
+    groups = {n: s.groups for n, s in splits.items() if s is not None and s.groups is not None}
+    about = {
+        "client_column": client_column,
+        "group_names": texts.group_names,
+        "grouped_splits": list(groups),
+    }
+    digest = hashlib.sha256(json.dumps([entry.name, about]).encode())
+    for array in groups.values():
+        digest.update(array.tobytes())
+    grouped = entry.with_name(digest.hexdigest())
+    if not _is_whole(grouped):
+        with _unfinished(grouped, "FEDTUNE_CACHE") as folder:
+            shutil.copytree(entry, folder, dirs_exist_ok=True)
+            for name, array in groups.items():
+                np.save(folder / f"{name}.groups.npy", array)
+            tokens = json.loads((folder / TOKENS_FILE).read_text(encoding="utf-8"))
+            _write_about(folder, tokens | about)
+    return grouped
 
 
 def write_tokens(
@@ -110,7 +138,12 @@ def write_tokens(
 
 
 def _check_fits(
-    dataset: str, folder: Path, tokenizer_dir: Path, max_length: int, asked: Mapping[str, str]
+    dataset: str,
+    folder: Path,
+    tokenizer_dir: Path,
+    max_length: int,
+    asked: Mapping[str, str],
+    client_column: str,
 ) -> None:
     tokens = open_tokens(folder)
     if tokens.tokenizer_hash != tokenizer_hash(tokenizer_dir):
@@ -141,6 +174,18 @@ def _check_fits(
         tidy = ",".join(map(str.strip, value.split(",")))
         if not {value, tidy} & {usual, made_from}:
             raise BadInput.of(field, value, f"the tokens in {folder} were made from '{made_from}'")
+    if client_column not in ("none", tokens.client_column):
+        raise BadInput.of(
+            "client_column",
+            client_column,
+            f"the tokens in {folder} "
+            + (
+                "hold no such column"
+                if tokens.client_column == "none"
+                else f"hold the column '{tokens.client_column}'"
+            )
+            + f"; make them again with `fedtune tokens --client-column {client_column}`",
+        )
 
 
 def _content_key(texts: Texts, identity: str, max_length: int, unusual: Mapping[str, Any]) -> str:

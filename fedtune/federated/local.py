@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from fedtune.data.batches import DeviceSplit
 from fedtune.federated.flat import FlatModel
+from fedtune.federated.strategy import Correction
 from fedtune.randomness import derive_seed, generator
 
 #: What is told of examples as they go by, for whoever shows progress.
@@ -94,12 +95,14 @@ def train_client(
     round_num: int,
     client_id: int,
     seen: Seen = unseen,
+    correct: Correction | None = None,
 ) -> tuple[float, int]:
     """Train ``flat`` in place on ``examples`` (int64 indices into ``data``) for one round.
 
     Returns (sum of the loss over all examples of all local steps, their number). Raises Diverged
     when that loss, or a parameter, is no longer finite; it is looked at once per client, since each
-    look makes a GPU wait. ``seen`` is called after each step with the number of its examples.
+    look makes a GPU wait. ``seen`` is called after each step with the number of its examples,
+    ``correct`` before each with the gradient and the parameters.
     """
     flat.model.train()
     key = (recipe.seed, "dropout", round_num, client_id)
@@ -113,6 +116,9 @@ def train_client(
         optimizer.zero_grad(set_to_none=False)
         loss = cross_entropy(flat.forward(batch, draws), batch.labels)
         loss.backward()  # type: ignore[no-untyped-call]
+        if correct is not None:
+            assert flat.parameters.grad is not None
+            correct(flat.parameters.grad, flat.values)
         optimizer.step()
         loss_sum += loss.detach() * len(batch)
         num_examples += len(batch)

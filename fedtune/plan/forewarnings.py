@@ -18,11 +18,11 @@ def warnings_of(plan: Plan, spec: SweepSpec, store: Path) -> list[str]:
     siblings of earlier launches that were run to another length.
     """
     lines = list(spec.unused_overrides()) + _other_lengths(plan, store)
-    lines += _fractions_without_effect(plan, spec)
+    lines += spec.settings_without_effect() + _fractions_without_effect(plan, spec)
     for trial in plan.trials:
         lines += settings_without_effect(trial.config)
-        lines += _classes_alike(trial)
-        lines += _cannot_learn(trial)
+        lines += _names_alike(trial)
+        lines += _cannot_learn(trial) + _rate_not_its_own(trial.config)
     return list(dict.fromkeys(lines))
 
 
@@ -45,7 +45,7 @@ def _other_lengths(plan: Plan, store: Path) -> list[str]:
         for name in ("budget_rounds", "max_rounds", "stop"):
             theirs = getattr(trial.config, name)
             if theirs != getattr(config, name):
-                differing.setdefault(f"{name} {theirs}", set()).add(trial.config.clients)
+                differing.setdefault(f"{name} {theirs}", set()).add(trial.config.num_clients)
     return [
         f"{plan.name} has K = {', '.join(map(str, sorted(clients)))} with {what} from an earlier "
         "launch; name them in --clients too, and they go on as asked for now"
@@ -64,17 +64,30 @@ def _fractions_without_effect(plan: Plan, spec: SweepSpec) -> list[str]:
     ]
 
 
-def _classes_alike(trial: Trial) -> list[str]:
-    """A line for classes whose names are one word, written in several ways."""
-    spellings: dict[str, list[str]] = {}
-    for name in open_examples(trial)[1].label_names:
-        spellings.setdefault(" ".join(name.casefold().split()), []).append(name)
-    return [
-        f"{trial.config.dataset} has classes that differ in spaces or capitals alone: "
-        f"{', '.join(map(repr, names))}"
-        for names in spellings.values()
-        if len(names) > 1
-    ]
+#: So many are told of values that look alike, of which there may be thousands.
+_MOST_ALIKE = 3
+
+
+def _names_alike(trial: Trial) -> list[str]:
+    """A line for classes, or for values that clients are made of, whose names are one word, written
+    in several ways.
+    """
+    config, examples = trial.config, open_examples(trial)[1]
+    named = {"classes": examples.label_names}
+    if config.partition == "natural":
+        named[f"values of {config.client_column}"] = examples.group_names
+    lines = []
+    for what, names in named.items():
+        spellings: dict[str, list[str]] = {}
+        for name in names:
+            spellings.setdefault(" ".join(name.casefold().split()), []).append(name)
+        alike = [spelt for spelt in spellings.values() if len(spelt) > 1]
+        lines += [
+            f"{config.dataset} has {what} that differ in spaces or capitals alone: "
+            f"{', '.join(map(repr, spelt))}"
+            for spelt in (alike if what == "classes" else alike[:_MOST_ALIKE])
+        ]
+    return lines
 
 
 def _cannot_learn(trial: Trial) -> list[str]:
@@ -92,6 +105,19 @@ def _cannot_learn(trial: Trial) -> list[str]:
         f"clients={config.clients} on {config.dataset} may learn nothing: learning_rate "
         f"{config.learning_rate:g} x {steps} sequential steps is {path:.2g}, and published trials "
         f"have stayed at chance up to {seen:g}; raise learning_rate or max_rounds"
+    ]
+
+
+def _rate_not_its_own(config: TrialConfig) -> list[str]:
+    if config.server_optimizer not in ("adagrad", "adam", "yogi"):
+        return []
+    default = TrialConfig.model_fields["server_learning_rate"].default
+    if config.server_learning_rate != default:
+        return []
+    return [
+        f"server_learning_rate {default:g} suits the mean of the clients' changes, and "
+        f"{config.server_optimizer} divides each change by its size: give it a rate of its own "
+        "(0.001 to 0.1, say), settled on a validation split"
     ]
 
 

@@ -46,21 +46,44 @@ class Plan:
         return self._by_id
 
     def baseline_of(self, trial: Trial) -> Trial:
-        """The K = 1 trial that ``trial`` is held against (itself, if it is one)."""
+        """The baseline that ``trial`` is held against (itself, if it is one)."""
         return self.by_id()[trial.baseline_id]
 
     def tags(self) -> dict[str, str]:
         """What MLflow is told of the sweep: its trials, begun or not, its grid, its sweep file.
 
-        The grid only where the trials are all combinations of models, data sets, K and seeds.
+        The grid only where the trials are all combinations of models, data sets, K and seeds, or
+        of models, data sets, seeds and points: K with the values of all else that varies.
         """
-        grid = self._values(("model", "dataset", "clients", "seed"))
         told = {names.TRIALS: names.listed(self.by_id())}
-        if math.prod(map(len, grid.values())) == len(self.trials):
-            told[names.PLANNED] = json.dumps(grid)
+        grid = json.dumps(self._grid())
+        if grid != "{}" and len(grid) <= names.LONGEST_TAG:
+            told[names.PLANNED] = grid
         files = (names.SWEEP_FILE, names.SWEEP_FILE_SHA256, names.SWEEP_FILE_COMMITTED)
         source = {key: self.source.get(key.removeprefix("fedtune.")) for key in files}
         return told | {key: value for key, value in source.items() if value}
+
+    def _grid(self) -> dict[str, Any]:
+        """What the trials are all combinations of; nothing where they are not."""
+        plain = self._values(("model", "dataset", "clients", "seed"))
+        if math.prod(map(len, plain.values())) == len(self.trials):
+            return plain
+        known = self.called()
+        values: dict[tuple[str, str, str], set[str]] = {}
+        shared = ("model", "dataset", "seed")
+        every = [names.params(as_called(trial, known)) for trial in self.trials]
+        for params in every:
+            for name in params.keys() - {*shared, "clients"}:
+                key = params["model"], params["dataset"], name
+                values.setdefault(key, set()).add(params[name])
+        varied = sorted({name for (_, _, name), seen in values.items() if len(seen) > 1})
+        fields = ["clients", *varied]
+        points = list(dict.fromkeys(tuple(params[f] for f in fields) for params in every))
+        grid = {axis: plain[axis] for axis in shared}
+        if math.prod(map(len, grid.values())) * len(points) != len(self.trials):
+            return {}
+        points.sort(key=lambda point: (int(point[0]), point[1:]))
+        return {**grid, "fields": fields, "points": points}
 
     def params(self) -> dict[str, str]:
         """What MLflow is told that the sweep spans: the values of each axis, ``1,8,32``."""
@@ -78,7 +101,8 @@ class Plan:
         configs = [as_called(trial, known).config for trial in self.trials]
         return {
             axis: sorted(
-                {getattr(config, axis) for config in configs}, key=lambda v: (isinstance(v, str), v)
+                {config.called(axis) for config in configs} - {""},
+                key=lambda v: (isinstance(v, str), v),
             )
             for axis in axes
         }
@@ -95,11 +119,11 @@ def make_plan(
     """
     configs: dict[TrialConfig, None] = {}
     for config in spec.configs():
-        configs[config.replace(clients=1)] = None
+        configs[config.baseline()] = None
     for config in spec.configs():
         configs[config] = None
     _check_names(list(configs))
-    num_federated = sum(config.clients > 1 for config in configs)
+    num_federated = sum(not config.is_baseline for config in configs)
     trials = prepare_all(
         list(configs),
         num_federated=max(num_federated, 1),
@@ -116,6 +140,8 @@ def make_plan(
     for trial in trials:
         unique.setdefault(trial.trial_id, trial)
     axes = tuple(name for name, values in spec.axes.items() if len(values) > 1)
+    if "strategy" in axes:  # whose names tell the server's optimiser too
+        axes = tuple(name for name in axes if name != "server_optimizer")
     return Plan(
         spec.name, axes, tuple(sorted(unique.values(), key=_place)), spec.grows, spec.source
     )
@@ -129,7 +155,7 @@ def _place(trial: Trial) -> tuple[float, ...]:
     needs the most rounds as a rule.
     """
     config = trial.config
-    return config.seed, config.clients > 1, -work(trial), -config.clients
+    return config.seed, not trial.is_baseline, -work(trial), -config.num_clients
 
 
 def _check_names(configs: Sequence[TrialConfig]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import fedtune
-from fedtune.config import FIELDS, UNHASHED, TrialConfig, check_value, find_faults
+from fedtune.config import FIELDS, OF_CLIENTS, UNHASHED, TrialConfig, check_value, find_faults
 from fedtune.errors import BadInput, Fault, did_you_mean, first_line
 from fedtune.paths import exists, expanded
 from fedtune.provenance import committed_at
@@ -70,7 +70,7 @@ class SweepSpec:
             found = find_faults(values)
             faults |= {str(fault): fault for fault in found}
             if not found:
-                configs[TrialConfig(**values)] = None
+                configs[TrialConfig(**values).effective()] = None
         if faults:
             raise BadInput(faults.values())
         hashed = [name for name in FIELDS if name not in UNHASHED]
@@ -84,6 +84,25 @@ class SweepSpec:
             f"overrides: when {dict(o.when)} matches no trial of this sweep, so it has no effect"
             for position, o in enumerate(self.overrides)
             if position not in used
+        ]
+
+    def settings_without_effect(self) -> list[str]:
+        """A line for every value of a setting about clients that does nothing in any trial."""
+        why: dict[tuple[str, Any], str] = {}
+        used: set[tuple[str, Any]] = set()
+        for values, _ in self._evaluated():
+            config = TrialConfig(**values)
+            without = config.without_effect()
+            for name in OF_CLIENTS:
+                pair = name, getattr(config, name)
+                if name in without:
+                    why[pair] = without[name]
+                else:
+                    used.add(pair)
+        return [
+            f"{name}={value} has no effect: {reason}"
+            for (name, value), reason in why.items()
+            if (name, value) not in used
         ]
 
     def _evaluated(self) -> Iterator[tuple[dict[str, Any], list[int]]]:
@@ -118,7 +137,7 @@ def check_told_apart(trials: Iterable[tuple[Hashable, TrialConfig]]) -> None:
     for identity, config in trials:
         other = first.setdefault(identity, config)
         length = ("budget_rounds", "eval_every", "stop_on")
-        for name in length if config.clients == 1 else sorted(UNHASHED):
+        for name in length if config.is_baseline else sorted(UNHASHED):
             mine, theirs = getattr(config, name), getattr(other, name)
             if mine != theirs:
                 asked.setdefault(name, {theirs: None})[mine] = None

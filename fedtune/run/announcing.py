@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
@@ -22,7 +23,7 @@ from fedtune.trial.prepare import data_facts, open_examples
 
 def print_plan(plan: Plan, spec: SweepSpec, store: Path, console: Console) -> None:
     """What is about to be trained on what, what every ``auto`` became, and warnings."""
-    federated = sum(trial.config.clients > 1 for trial in plan.trials)
+    federated = sum(not trial.is_baseline for trial in plan.trials)
     baselines = len(plan.trials) - federated
     say(
         console,
@@ -45,6 +46,9 @@ def _describe(plan: Plan) -> list[str]:
             f"{facts['data/num_classes']} classes, chance {facts['summary/chance']:.3f} "
             f"(columns {config.text_column}, {config.label_column}){_tested_on(config)}"
         )
+        groups = open_examples(trial)[1].train.groups
+        if config.partition == "natural" and groups is not None:
+            lines.append(_groups(config, groups))
         lines.append(
             f"{config.model}: {facts['model/layers']} layers, {_drawn(trial)}learning_rate "
             f"{config.learning_rate:g}, budget_rounds {config.budget_rounds}, max_rounds "
@@ -52,6 +56,15 @@ def _describe(plan: Plan) -> list[str]:
             f"threads {config.threads}"
         )
     return sorted(dict.fromkeys(lines), key=lambda line: "layers" in line)
+
+
+def _groups(config: TrialConfig, groups: np.ndarray) -> str:
+    """How many groups of examples there are, of which clients are made, and how large they are."""
+    sizes = np.unique(groups, return_counts=True)[1]
+    return (
+        f"{_dataset(config)} by {config.client_column}: {len(sizes):,} values with "
+        f"{sizes.min():,} to {sizes.max():,} training {_texts(config)} each"
+    )
 
 
 def _drawn(trial: Trial) -> str:

@@ -104,23 +104,25 @@ def _ordered(plan: Plan, report: LaunchResult) -> tuple[list[str], list[Result]]
     """The axes that vary beside K, and the results sorted by them and by K."""
     varied: list[str] = [a for a in ("model", "dataset", "seed") if a in plan.axes]
     varied += [a for a in plan.axes if a not in ("clients", *varied)]
-    return varied, sorted(report.results, key=lambda r: (_group(r, varied), r.trial.config.clients))
+    return varied, sorted(
+        report.results, key=lambda r: (_group(r, varied), r.trial.config.num_clients)
+    )
 
 
 def _group(result: Result, varied: Sequence[str]) -> list[tuple[bool, Any]]:
     """Where a row comes: numbers by their size, before words (``all``)."""
-    values = (getattr(result.trial.config, axis) for axis in varied)
+    values = (result.trial.config.called(axis) for axis in varied)
     return [(isinstance(value, str), value) for value in values]
 
 
 def _axes(result: Result, varied: Sequence[str]) -> list[str]:
-    return [str(getattr(result.trial.config, axis)) for axis in varied]
+    return [str(result.trial.config.called(axis)) for axis in varied]
 
 
 def _cells(result: Result, report: LaunchResult) -> list[str]:
     summary, rule = result.summary, result.trial.stop_rule
     outcome = outcome_of(result, report.failed, report.waiting)
-    clients, seconds = str(result.trial.config.clients), _seconds(result)
+    clients, seconds = str(result.trial.config.num_clients), _seconds(result)
     if summary is None or not _counts(result, report):
         return [clients, "", "", "", "", outcome, duration(seconds) if seconds else ""]
     first, steps, shown = summary.rounds_to_target, summary.steps_to_target, summary.shown
@@ -131,7 +133,7 @@ def _cells(result: Result, report: LaunchResult) -> list[str]:
         number(shown.accuracy) + shown.mark if shown else "",
         "" if relative is None or shown is None else f"{100 * relative:.0f} %{shown.mark}",
         missed if first is None else str(first),
-        ("> " + str(rule.last * result.facts["steps/per_round"]) if missed else "")
+        (f"> {result.records[-1]['steps/sequential']}" if missed else "")
         if steps is None
         else str(steps),
         outcome + (", collapsed" if summary.collapsed else ""),
@@ -144,7 +146,7 @@ def _numbers(result: Result, report: LaunchResult) -> list[Any]:
     summary = result.summary if _counts(result, report) else None
     shown = summary.shown if summary else None
     return [
-        result.trial.config.clients,
+        result.trial.config.num_clients,
         *((shown.accuracy, shown.round_num, shown.relative) if shown else (None, None, None)),
         *(
             (summary.target_accuracy, summary.rounds_to_target, summary.steps_to_target)

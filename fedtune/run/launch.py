@@ -49,7 +49,7 @@ class LaunchResult:
         waiting = {
             r.trial.trial_id: "its baseline failed"
             for r in results
-            if r.trial.config.clients > 1 and not _outcome(r) and r.trial.baseline_id in stuck
+            if not r.trial.is_baseline and not _outcome(r) and r.trial.baseline_id in stuck
         }
         return cls(results, failed, waiting, {})
 
@@ -119,7 +119,7 @@ class Launch:
         """
         if self._store_is_gone:
             return None
-        if trial.config.clients == 1:
+        if trial.is_baseline:
             return trial
         baseline = baseline_result(self.store, trial, self.plan.baseline_of(trial))
         if baseline is None:
@@ -178,7 +178,7 @@ class Launch:
 
     def _ended(self, trial: Trial) -> bool:
         return self.result(trial).ended and (
-            trial.config.clients == 1
+            trial.is_baseline
             or baseline_result(self.store, trial, self.plan.baseline_of(trial)) is not None
         )
 
@@ -205,7 +205,7 @@ class Launch:
             gone, reason = self._store_is_gone, None
             if gone and trial.trial_id in self.failed:
                 continue
-            if gone or trial.config.clients > 1:
+            if gone or not trial.is_baseline:
                 reason = self.doomed(trial)
             if reason:
                 waiting[trial.trial_id] = reason

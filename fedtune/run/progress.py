@@ -97,7 +97,7 @@ class _Rows:
                 trial,
                 run_name(trial, plan.axes),
                 short,
-                "waits" if trial.config.clients == 1 else "waits for its baseline",
+                "waits" if trial.is_baseline else "waits for its baseline",
             )
             for trial, short in zip(plan.trials, shorter, strict=True)
         }

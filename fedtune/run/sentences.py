@@ -50,11 +50,12 @@ def _compared(plan: Plan, report: LaunchResult) -> dict[tuple[str, str], dict[st
     by_id = {result.trial.trial_id: result for result in report.results}
     others = [axis for axis in plan.axes if axis not in ("model", "dataset", "clients", "seed")]
     found: dict[tuple[str, str], dict[str, _Seed]] = {}
-    for result in sorted(report.results, key=lambda result: result.trial.config.clients):
+    for result in sorted(report.results, key=lambda result: result.trial.config.num_clients):
         config, baseline = result.trial.config, by_id.get(result.trial.baseline_id)
         if baseline is None or baseline.summary is None:  # a Tune script may have run none
             continue
-        named = ", ".join(f"{axis} {getattr(config, axis)}" for axis in others)
+        values = ((axis, config.called(axis)) for axis in others)
+        named = ", ".join(f"{axis} {value}" for axis, value in values if value != "")
         model = Path(config.model).name + (f" with {named}" if named else "")
         seeds = found.setdefault((model, Path(config.dataset).name), {})
         seeds[result.trial.baseline_id] = _Seed(baseline, result)
@@ -74,8 +75,8 @@ def _sentence(model: str, dataset: str, seeds: Sequence[_Seed]) -> str:
     if hopeless:
         where = f"{model} on {dataset} learned nothing in one place"
         return f"{where}{_of(hopeless, seeds)}: {_chance(hopeless)}; {_REMEDY}."
-    most = max((seed.result.trial.config.clients for seed in seeds), default=1)
-    federated = [seed for seed in seeds if seed.result.trial.config.clients == most > 1]
+    most = max((seed.result.trial.config.num_clients for seed in seeds), default=1)
+    federated = [seed for seed in seeds if seed.result.trial.config.num_clients == most > 1]
     if not federated:
         return ""
     spread = f"Spread over {most} clients, {model}"

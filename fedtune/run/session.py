@@ -28,6 +28,7 @@ from fedtune.run.launch import Launch, LaunchResult
 from fedtune.run.links import print_links
 from fedtune.run.progress import Lines, Progress, Screen, Silent
 from fedtune.run.sentences import sentences
+from fedtune.run.spread import print_spread
 from fedtune.terminal import say, say_problem
 from fedtune.tracking.names import LAUNCHED, run_name
 from fedtune.tracking.uri import resolve_uri, writable_uri
@@ -202,6 +203,7 @@ def dry_run(spec: SweepSpec, options: Options, console: Console) -> None:
     with measuring(console):
         expected = _cost(launch, _machine(launch, options), parallel=options.use_ray)
     console.print(expected.table())
+    print_spread(plan, console)
     for line in [*expected.lines(), "Nothing was started."]:
         say(console, escape(line))
 

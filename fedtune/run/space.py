@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtune.config import FIELDS, TrialConfig
-from fedtune.trial.identity import Trial
+from fedtune.trial.identity import NAMED_BY, Trial
 
 
 def trial_space(trial: Trial, store: Path) -> dict[str, Any]:
@@ -22,8 +22,7 @@ def trial_of_space(space: Mapping[str, Any]) -> Trial | TrialConfig:
     configuration, to be prepared here.
     """
     own = {key: value for key, value in space.items() if key != "store"}
-    prepared = set(Trial.__dataclass_fields__) - {"config"}
-    if not prepared <= set(own):
+    if not set(NAMED_BY) <= set(own):
         return TrialConfig(**own)
     if Path(own["tokens_dir"]).is_dir() and Path(own["model_dir"]).is_dir():
         return Trial.from_dict(own)

@@ -32,9 +32,14 @@ def points_by_clients(results: Sequence[Result], axes: Iterable[str], known: Cal
     """
     cells: dict[tuple[str, int], list[Result]] = {}
     series = _series(results, axes, known)
+    shares: dict[str, set[str]] = {}  # a baseline is the K = 1 of every series that it is held to
     for result in results:
-        key = series[result.trial.trial_id], result.trial.config.clients
-        cells.setdefault(key, []).append(result)
+        if not result.trial.is_baseline:
+            shares.setdefault(result.trial.baseline_id, set()).add(series[result.trial.trial_id])
+    for result in results:
+        trial_id = result.trial.trial_id
+        for name in sorted(shares.get(trial_id, {series[trial_id]})):
+            cells.setdefault((name, result.trial.config.num_clients), []).append(result)
     found: dict[tuple[str, int], float] = {}
     for (name, clients), trials in cells.items():
         summaries = [result.summary for result in trials if result.summary and result.ended]
@@ -70,7 +75,7 @@ def _series(results: Sequence[Result], axes: Iterable[str], known: Called) -> di
         field
         for field in fields
         if field not in ("clients", "seed")
-        and len({getattr(config, field) for config in configs.values()}) > 1
+        and len({config.called(field) for config in configs.values()}) > 1
     ]
     names = {trial_id: _name(config, varied) for trial_id, config in configs.items()}
     if len(set(names.values())) > _MOST_SERIES:
@@ -80,8 +85,8 @@ def _series(results: Sequence[Result], axes: Iterable[str], known: Called) -> di
 
 
 def _name(config: TrialConfig, varied: Iterable[str]) -> str:
-    values = [(field, str(getattr(config, field))) for field in varied]
-    words = (v if field in ("model", "dataset") else f"{field} {v}" for field, v in values)
+    values = [(field, str(config.called(field))) for field in varied]
+    words = (v if field in ("model", "dataset") else f"{field} {v}" for field, v in values if v)
     # MLflow takes no other characters in a metric's name, and a slash would begin a section.
     name = re.sub(r"[^\w.\- :]+", "-", " ".join(words)).strip("-")
     return f"/{name}" if name else ""

@@ -23,6 +23,8 @@ COLLAPSED = "fedtune.collapsed"
 GIT_COMMIT = "fedtune.git_commit"
 #: The round of which the artifact predictions.npy holds labels and predictions of the test set.
 PREDICTIONS = "fedtune.predictions"
+#: The name of the artifact with each client's examples of each class, where clients differ.
+PARTITION_FILE = "fedtune.partition_file"
 #: Who writes a trial's run (see ``claims.py``).
 WRITER = "fedtune.writer"
 #: Where a trial diverged: round and client.
@@ -66,7 +68,7 @@ def run_name(trial: Trial, axes: Sequence[str] = ()) -> str:
     """For example ``K032 mini-bert bbc-news s0``: what tells runs apart comes first, padded to
     sort.
     """
-    return " ".join(_name_parts(trial, axes))
+    return " ".join(filter(None, _name_parts(trial, axes)))
 
 
 def short_names(trials: Sequence[Trial], axes: Sequence[str] = ()) -> list[str]:
@@ -76,7 +78,10 @@ def short_names(trials: Sequence[Trial], axes: Sequence[str] = ()) -> list[str]:
     if len({*map(tuple, shorter)}) == len({*map(tuple, parts)}):
         parts = shorter
     differ = [len({*column}) > 1 for column in zip(*parts, strict=True)]
-    return [" ".join(part for i, part in enumerate(each) if i == 0 or differ[i]) for each in parts]
+    return [
+        " ".join(part for i, part in enumerate(each) if part and (i == 0 or differ[i]))
+        for each in parts
+    ]
 
 
 def brief(name: str, length: int = 20) -> str:
@@ -88,9 +93,10 @@ def brief(name: str, length: int = 20) -> str:
 
 def _name_parts(trial: Trial, axes: Sequence[str]) -> list[str]:
     config = trial.config
-    extra = [f"{a}={getattr(config, a)}" for a in axes if a not in _NAMED_FIELDS]
+    values = [(axis, config.called(axis)) for axis in axes if axis not in _NAMED_FIELDS]
+    extra = [f"{axis}={value}" if value != "" else "" for axis, value in values]
     short = (Path(name).name for name in (config.model, config.dataset))
-    return [f"K{config.clients:03d}", *short, f"s{config.seed}", *extra]
+    return [f"K{config.num_clients:03d}", *short, f"s{config.seed}", *extra]
 
 
 def params(trial: Trial) -> dict[str, str]:
@@ -103,7 +109,7 @@ def params(trial: Trial) -> dict[str, str]:
 def tags(trial: Trial) -> dict[str, str]:
     """What else is known when a trial begins: identity, hashes, fields outside the hash."""
     own = {
-        KIND: "baseline" if trial.config.clients == 1 else "federated",
+        KIND: "baseline" if trial.is_baseline else "federated",
         TRIAL_ID: trial.trial_id,
         BASELINE_ID: trial.baseline_id,
         "fedtune.model_hash": trial.model_hash,

@@ -316,6 +316,9 @@ class Projection:
             if result.diverged:
                 words[names.DIVERGED] = result.diverged
             self._tag(run_id, words)
+            if result.partition is not None and names.PARTITION_FILE not in data.tags:
+                self.client.log_artifact(run_id, str(result.partition))
+                self._tag(run_id, {names.PARTITION_FILE: result.partition.name})
             if result.predictions is not None:
                 which = f"round {result.trial.stop_rule.budget}"
                 if data.tags.get(names.PREDICTIONS) != which:

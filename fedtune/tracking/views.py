@@ -112,7 +112,7 @@ def colour(config: TrialConfig, known: Called) -> str:
     """
     models = sorted({name for (field, _), name in known.items() if field == "model"})
     place = models.index(config.model) if config.model in models else 0
-    share = min(math.log2(config.clients) / 7, 1.0)  # of the way to 128 clients
+    share = min(math.log2(config.num_clients) / 7, 1.0)  # of the way to 128 clients
     black, white = 0.45 * (1 - share), 0.55 * share
     parts = (
         round(part * (1 - black - white) + 255 * white) for part in _COLOURS[place % len(_COLOURS)]

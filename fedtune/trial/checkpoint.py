@@ -11,9 +11,13 @@ import torch
 
 from fedtune.data.tokenizer import TOKENIZER_FILES
 from fedtune.federated.flat import FlatModel
+from fedtune.federated.strategy import Memory
 from fedtune.models.classifier import quiet_transformers
 from fedtune.paths import follow_umask
 from fedtune.trial.device import DEVICE_ERRORS
+
+#: What the server keeps between rounds. Its name is none that transformers looks for.
+_MEMORY = "server_memory.safetensors"
 
 
 def write(flat: FlatModel, model_dir: Path, directory: Path) -> None:
@@ -46,6 +50,37 @@ def read(flat: FlatModel, directory: Path) -> None:
         raise ValueError(f"{directory} cannot be read ({error})") from error
 
 
+def write_memory(memory: Memory, directory: Path) -> None:
+    """Write what the server keeps between rounds beside its model; nothing where that is empty."""
+    from safetensors.torch import save_file
+
+    if memory:
+        path = directory / _MEMORY
+        save_file({name: t.to("cpu").contiguous() for name, t in memory.items()}, path)
+        follow_umask(directory)
+
+
+def read_memory(memory: Memory, directory: Path) -> dict[str, torch.Tensor]:
+    """What :func:`write_memory` wrote, on the devices and in the types that ``memory`` has.
+
+    ValueError where it cannot be read, or is another strategy's.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = directory / _MEMORY
+    if not memory:
+        return {}
+    try:
+        found = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error})") from error
+    shapes = {name: (t.shape, t.dtype) for name, t in memory.items()}
+    if shapes != {name: (t.shape, t.dtype) for name, t in found.items()}:
+        raise ValueError(f"{path} does not hold what this trial's strategy keeps")
+    return {name: tensor.to(memory[name].device) for name, tensor in found.items()}
+
+
 def _state(flat: FlatModel) -> dict[str, torch.Tensor]:
     """The model's parameters by name, each tied one once, and the buffers that belong to a file."""
     state = {name: p.data for name, p in flat.model.named_parameters()}
@@ -58,7 +93,7 @@ def _read(directory: Path, model: Any, names: set[str]) -> Iterator[tuple[str, t
     from safetensors.torch import load_file
 
     found: dict[str, torch.Tensor] = {}
-    for path in sorted(directory.glob("*.safetensors")):
+    for path in sorted(directory.glob("model*.safetensors")):
         found |= load_file(path)
     if found.keys() <= names:
         yield from found.items()

@@ -35,7 +35,7 @@ def _outdated(folder: TrialFolder, label_names: Sequence[str]) -> list[tuple[Pat
     head = json.loads(json.dumps(head_settings(label_names)))
     wanted = {
         folder.checkpoint / "config.json": head,
-        folder.path / "partition.json": {"label_names": list(label_names)},
+        folder.partition: {"label_names": list(label_names)},
     }
     found = []
     for path, values in wanted.items():

@@ -59,6 +59,7 @@ class TrialFolder:
         self.rounds_path = self.path / "rounds.jsonl"
         self.checkpoint = self.path / "checkpoint"
         self.samples = self.path / "system.jsonl"
+        self.partition = self.path / "partition.json"
         self.failure = self.path / "error.log"
         self._hold: locks.Hold | None = None
 
@@ -76,7 +77,7 @@ class TrialFolder:
     def begin(self, trial: Trial, facts: Mapping[str, Any], partition: Mapping[str, Any]) -> None:
         """Write what the trial is begun with, before its first round."""
         self.write_config(trial, {DIGEST: True, **facts})
-        self.write_json("partition.json", partition)
+        self.write_json(self.partition.name, partition)
 
     def write_config(
         self, trial: Trial, facts: Mapping[str, Any], *, computes: bool = True

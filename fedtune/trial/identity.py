@@ -14,13 +14,17 @@ from fedtune.trial.stopping import StopRule
 #: Part of every trial's identity. Raise it when the same configuration gives other numbers.
 ENGINE = 3
 
+#: What every trial has beside its configuration.
+NAMED_BY = ("asked_precision", "model_hash", "dataset_hash", "model_dir", "tokens_dir")
+
 
 @dataclass(frozen=True)
 class Trial:
     """A trial that can be run: ``config`` has no ``auto`` left, and its inputs have been found.
 
     ``model_hash`` and ``dataset_hash`` (SHA-256, hex) stand for the initial weights and
-    configuration, and for the tokens and labels used.
+    configuration, and for the tokens and labels used; ``groups_hash`` stands for the groups of the
+    examples where the partition is made of them, and is empty elsewhere.
     """
 
     config: TrialConfig
@@ -29,28 +33,35 @@ class Trial:
     dataset_hash: str
     model_dir: str
     tokens_dir: str
+    groups_hash: str = ""
 
     @property
     def trial_id(self) -> str:
         """12 hex digits that name the trial; see :data:`fedtune.config.UNHASHED` for what is left
         out.
         """
-        return self._identity(self.config.clients)
+        return self._identity(self.config)
 
     @property
     def baseline_id(self) -> str:
-        """The ``trial_id`` of the K = 1 trial that is equal in every other field."""
-        return self._identity(1)
+        """The ``trial_id`` of centralised training: of this trial without what is about clients."""
+        return self._identity(self.config.baseline())
 
-    def _identity(self, clients: int) -> str:
-        fields: dict[str, Any] = self.config.model_dump(exclude=set(UNHASHED))
+    @property
+    def is_baseline(self) -> bool:
+        """Is it the trial that others are held against?"""
+        return self.config.is_baseline
+
+    def _identity(self, config: TrialConfig) -> str:
+        fields: dict[str, Any] = config.model_dump(exclude=set(UNHASHED))
         fields |= {
-            "clients": clients,
             "precision": self.asked_precision,
             "model": self.model_hash,
             "dataset": self.dataset_hash,
             "engine": ENGINE,
         }
+        if config.partition == "natural":
+            fields["groups"] = self.groups_hash
         for field, default in LATER.items():  # so that trials from before keep their names
             if fields[field] == default:
                 del fields[field]
@@ -62,7 +73,7 @@ class Trial:
         assert isinstance(config.budget_rounds, int)
         assert isinstance(config.max_rounds, int)
         return StopRule(
-            is_baseline=config.clients == 1,
+            is_baseline=self.is_baseline,
             budget=config.budget_rounds,
             cap=config.max_rounds,
             eval_every=config.eval_every,
@@ -79,6 +90,8 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for config.yaml and for crossing process borders; see :meth:`from_dict`."""
         rest = {key: value for key, value in vars(self).items() if key != "config"}
+        if not self.groups_hash:
+            del rest["groups_hash"]
         return self.config.model_dump() | rest
 
     @classmethod
@@ -86,7 +99,7 @@ class Trial:
         """The trial of :meth:`to_dict`. Raises KeyError, TypeError or BadInput for other values."""
         # A field that is younger than the values has its default.
         config = TrialConfig(**{field: values[field] for field in FIELDS if field in values})
-        rest = {k: values[k] for k in cls.__dataclass_fields__ if k != "config"}
+        rest = {k: values[k] for k in NAMED_BY} | {"groups_hash": values.get("groups_hash", "")}
         if not all(isinstance(value, str) for value in rest.values()):
             raise TypeError(f"allowed are words for {', '.join(rest)}")
         return cls(config=config, **rest)

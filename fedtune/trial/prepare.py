@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -12,11 +12,12 @@ import numpy as np
 
 from fedtune.config import TrialConfig
 from fedtune.data.lookup import default_budget, state_on_disk
+from fedtune.data.partition import Partition, partition
 from fedtune.data.splits import Examples, select_examples
 from fedtune.data.token_arrays import FILES, Tokens, open_tokens
 from fedtune.data.tokenization import tokenize
 from fedtune.data.tokenizer import TOKENIZER_FILES
-from fedtune.errors import BadInput, Fault
+from fedtune.errors import BadInput, Fault, Refusal
 from fedtune.federated.local import LocalTraining
 from fedtune.fields import MOST_ROUNDS
 from fedtune.machine import available_cores, device_exists, has_bf16
@@ -46,12 +47,17 @@ def prepare(
     ``elsewhere`` says that it will run on other machines, such that ``cuda`` is taken for there.
     Raises BadInput with every fault that could be found. Writes nothing but caches.
     """
+    if sys.flags.optimize > 1:
+        what = "Python runs without docstrings (PYTHONOPTIMIZE=2 or python -OO), and transformers"
+        raise Refusal(f"{what} cannot be imported then; unset PYTHONOPTIMIZE, or set it to 1")
+    config = config.effective()
     model = find_model(config.model)
     fault = architecture_fault(model.directory)
     if fault:
         raise BadInput.of("model", config.model, fault)
     drawn_anew(model.directory)  # looks at what there is, before texts are read
     tokens, examples = _examples(config, model, progress)
+    config = _settle_clients(config, examples)
     faults = _data_faults(config, tokens, examples, model)
     device, device_faults = _settle_device(config.device, elsewhere)
     if faults or device_faults:
@@ -92,6 +98,7 @@ def prepare(
         dataset_hash=examples.content_hash,
         model_dir=str(model.directory),
         tokens_dir=str(tokens.directory),
+        groups_hash=examples.groups_hash if config.partition == "natural" else "",
     )
 
 
@@ -109,6 +116,16 @@ def prepare_all(configs: Sequence[TrialConfig], **how: Any) -> list[Trial]:
     return trials
 
 
+def partition_of(trial: Trial) -> Partition:
+    """Which training examples each client of a prepared trial has."""
+    return _partition(open_examples(trial)[1], trial.config)
+
+
+@lru_cache(maxsize=64)  # a plan asks several times for each trial
+def _partition(examples: Examples, config: TrialConfig) -> Partition:
+    return partition(examples.train.labels, config, examples.train.groups)
+
+
 def open_examples(trial: Trial) -> tuple[Tokens, Examples]:
     """The tokens of a prepared trial, memory-mapped, and the part of them that it uses."""
     return _opened(trial.tokens_dir, trial.config)
@@ -117,7 +134,9 @@ def open_examples(trial: Trial) -> tuple[Tokens, Examples]:
 def check_unchanged(trial: Trial) -> None:
     """Raise BadInput where tokens or model are others by now than those the trial is named by."""
     changed = "has changed since this trial was planned; launch it again"
-    if open_examples(trial)[1].content_hash != trial.dataset_hash:
+    examples = open_examples(trial)[1]
+    groups = examples.groups_hash if trial.groups_hash else ""
+    if (examples.content_hash, groups) != (trial.dataset_hash, trial.groups_hash):
         raise BadInput.of("dataset", trial.config.dataset, f"{trial.tokens_dir} {changed}")
     if content_hash(Path(trial.model_dir)) != trial.model_hash:
         raise BadInput.of("model", trial.config.model, f"{trial.model_dir} {changed}")
@@ -149,6 +168,7 @@ def _examples(config: TrialConfig, model: ModelSource, progress: bool) -> tuple[
         config.max_length,
         config.text_column,
         config.label_column,
+        config.client_column,
         config.dataset_config,
         config.test_split,
         config.test_fraction != "none",
@@ -169,6 +189,7 @@ def _tokenize(
     max_length: int,
     text: str,
     label: str,
+    client: str,
     dataset_config: str,
     test_split: str,
     may_lack_test: bool,
@@ -181,6 +202,7 @@ def _tokenize(
             max_length=max_length,
             text_column=text,
             label_column=label,
+            client_column=client,
             dataset_config=dataset_config,
             test_split=test_split,
             may_lack_test=may_lack_test,
@@ -216,25 +238,7 @@ def _open_examples(
 def _data_faults(
     config: TrialConfig, tokens: Tokens, examples: Examples, model: ModelSource
 ) -> list[Fault]:
-    faults = []
-    available = len(examples.train)
-    if config.clients > available:
-        faults.append(
-            Fault(
-                "clients",
-                config.clients,
-                f"allowed is at most the number of training examples, which is {available}",
-            )
-        )
-    elif config.drop_last and available // config.clients < config.batch_size:
-        faults.append(
-            Fault(
-                "drop_last",
-                True,
-                f"would drop everything: {available // config.clients} examples per client do not "
-                f"fill one batch of {config.batch_size}; lower batch_size or clients",
-            )
-        )
+    faults = _partition_faults(config, examples)
     shape = describe(model.directory)
     if shape["max_positions"] and config.max_length > shape["max_positions"]:
         faults.append(
@@ -256,6 +260,41 @@ def _data_faults(
             )
         )
     return faults
+
+
+def _partition_faults(config: TrialConfig, examples: Examples) -> list[Fault]:
+    """What is wrong with how the examples are spread over the clients."""
+    available = len(examples.train)
+    if config.num_clients > available:
+        message = f"allowed is at most the number of training examples, which is {available}"
+        return [Fault("clients", config.clients, message)]
+    try:
+        least = min(_partition(examples, config).sizes)
+    except BadInput as bad:
+        return list(bad.faults)
+    if config.drop_last and least < config.batch_size:
+        everybody = config.partition == "iid"
+        what = (
+            f"would drop everything: {least} examples per client do not fill"
+            if everybody
+            else f"would leave a client without a step: its {least} examples do not fill"
+        )
+        way_out = f"{what} one batch of {config.batch_size}; lower batch_size or clients"
+        return [Fault("drop_last", True, way_out)]
+    return []
+
+
+def _settle_clients(config: TrialConfig, examples: Examples) -> TrialConfig:
+    """One client for each group that there is to train on, where ``all`` are asked for."""
+    if config.clients != "all":
+        return config
+    assert examples.train.groups is not None  # `all` needs a column
+    groups = np.unique(examples.train.groups)
+    if len(groups) < 2:
+        name = examples.group_names[groups[0]]
+        message = f"has one value in all training examples, {name!r}; name another column"
+        raise BadInput.of("client_column", config.client_column, message)
+    return config.replace(clients=len(groups))
 
 
 def _settle_rate(config: TrialConfig, model: ModelSource) -> float:
@@ -309,18 +348,22 @@ def data_facts(trial: Trial) -> dict[str, Any]:
     """
     _, examples = open_examples(trial)
     config = trial.config
-    num_train = len(examples.train)
-    divide = math.floor if config.drop_last else math.ceil
+    sizes = _partition(examples, config).sizes
     counts = np.bincount(examples.test.labels, minlength=examples.num_classes)
     facts = {
         "data/num_classes": examples.num_classes,
-        "data/train_examples": num_train,
+        "data/train_examples": _trained_on(examples, config, sizes),
         "data/test_examples": len(examples.test),
         "model/layers": describe(Path(trial.model_dir))["layers"],
-        "steps/per_round": recipe_of(config).steps(divide(num_train / config.clients)),
+        "steps/per_round": recipe_of(config).steps(max(sizes)),
         "summary/chance": max(1 / examples.num_classes, float(counts.max() / counts.sum())),
-        "summary/clients": config.clients,
+        "summary/clients": config.num_clients,
     }
     if examples.validation is not None:
         facts["data/validation_examples"] = len(examples.validation)
     return facts
+
+
+def _trained_on(examples: Examples, config: TrialConfig, sizes: Sequence[int]) -> int:
+    """The examples that clients have; with drop_last what it drops of an IID draw counts too."""
+    return len(examples.train) if config.partition == "iid" else sum(sizes)

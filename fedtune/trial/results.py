@@ -27,7 +27,8 @@ class Result:
     ``facts`` are tracked once (see ``data_facts``); ``diverged`` says in which round and where;
     ``origin`` tells when it was begun (``begun_ms``, Unix time), by which code and on what;
     ``predictions`` is the file with the test predictions at the budget, ``samples`` that with the
-    samples of its process (see ``system.py``), where there is one.
+    samples of its process (see ``system.py``), where there is one; ``partition`` the file with what
+    each client has, where clients differ.
     """
 
     trial: Trial
@@ -40,6 +41,7 @@ class Result:
     peak_memory_mb: float | None
     predictions: Path | None
     samples: Path | None = None
+    partition: Path | None = None
 
     def summary_metrics(self) -> dict[str, float]:
         """What is tracked once at the trial's end, under its tracked names; empty before that."""
@@ -78,6 +80,7 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
         )
     ended = ended or diverged is not None
     predictions = folder.file(folder.predictions_path(trial.stop_rule.budget))
+    is_iid = trial.config.partition == "iid"
     return Result(
         trial,
         records,
@@ -89,6 +92,7 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
         peak_memory_mb=folder.read_peak_memory(),
         predictions=predictions,
         samples=folder.file(folder.samples),
+        partition=None if is_iid else folder.file(folder.partition),
     )
 
 
@@ -105,7 +109,7 @@ def divergence(folder: TrialFolder, trial: Trial) -> str | None:
 
 def target_of(store: Path, trial: Trial) -> Target:
     """What the trial has to reach, as far as the store knows."""
-    if trial.config.clients == 1:
+    if trial.is_baseline:
         return Target(trial.own_target)
     baseline = baseline_result(store, trial)
     return choose_target(trial.own_target, baseline, trial.config.target_fraction)
@@ -113,7 +117,7 @@ def target_of(store: Path, trial: Trial) -> Target:
 
 def baseline_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Baseline | None:
     """What the baseline of ``trial`` (itself, for K = 1) achieved; None before its end."""
-    baseline = baseline or (trial if trial.config.clients == 1 else None)
+    baseline = baseline or (trial if trial.is_baseline else None)
     folder = TrialFolder(store, trial.baseline_id)
     facts = folder.read_config()
     if baseline is None:

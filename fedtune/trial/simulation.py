@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from fedtune.config import TrialConfig
+from fedtune.data.partition import Draw
 from fedtune.errors import BadInput, check_writable, first_line
 from fedtune.federated.local import Diverged
+from fedtune.federated.strategy import FedAvg
 from fedtune.machine import device_exists
 from fedtune.paths import expanded
 from fedtune.trial.activity import Activity, ActivityFile, Watch, unwatched
 from fedtune.trial.bar import RoundBar
 from fedtune.trial.class_names import name_classes
-from fedtune.trial.federation import Federation
+from fedtune.trial.federation import NOTHING_OWN, Federation, Own
 from fedtune.trial.folder import FolderGone, TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.isolation import in_plain_torch
@@ -43,7 +45,12 @@ def checkpoint_pause(took_s: float) -> float:
 
 @in_plain_torch
 def simulate(
-    config: TrialConfig, store: str | Path | None = None, progress: bool = False
+    config: TrialConfig,
+    store: str | Path | None = None,
+    progress: bool = False,
+    *,
+    strategy: FedAvg | None = None,
+    partition: Draw | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Run one trial and give the record of every round, round 0 (the untrained model) first.
 
@@ -52,6 +59,11 @@ def simulate(
     written but caches. Needs neither Ray nor MLflow. With ``progress`` a bar moves while texts are
     tokenised and within every round, and each round's accuracy and loss are printed: on standard
     error, or in the notebook.
+
+    A ``strategy`` of your own (a subclass of :class:`fedtune.FedAvg`) takes the place of the
+    configuration's, and so does a ``partition``: a function ``(labels, num_clients, rng)`` that
+    gives each client's examples as indices into ``labels``. Neither goes with a ``store``, where a
+    trial is named by its configuration. See docs/extending.md.
 
     Ends by the stop rule (:class:`fedtune.trial.stopping.StopRule`), with ``target_accuracy`` as
     the target. Raises BadInput before anything starts, and Diverged when a loss or a parameter
@@ -67,6 +79,10 @@ def simulate(
     if not isinstance(config, TrialConfig):
         kind = type(config).__name__
         raise BadInput.of("config", None, f"allowed is a fedtune.TrialConfig, this is a {kind}")
+    if store is not None and not str(store):
+        raise BadInput.of("store", store, "allowed is a folder; for none leave store out")
+    own = Own(strategy, partition)
+    _check_own(own, store)
     if store is not None:
         store = expanded(store).absolute()  # the caller may change the folder between two rounds
         check_writable("store", store)
@@ -78,14 +94,28 @@ def simulate(
     target = Target(trial.own_target)
     # Copies, since the stop rule goes on reading the records.
     if not progress:
-        with closing(run_trial(trial, folder, lambda: target)) as rounds:
+        with closing(run_trial(trial, folder, lambda: target, own=own)) as rounds:
             for record in rounds:
                 yield dict(record)
         return
     with RoundBar(trial.stop_rule) as bar:
-        for record in run_trial(trial, folder, lambda: target, bar.watch):
+        for record in run_trial(trial, folder, lambda: target, bar.watch, own):
             bar.round_done(record)
             yield dict(record)
+
+
+def _check_own(own: Own, store: object) -> None:
+    if own.strategy is not None and not isinstance(own.strategy, FedAvg):
+        kind = type(own.strategy).__name__
+        message = f"allowed is an instance of a subclass of fedtune.FedAvg, this is a {kind}"
+        raise BadInput.of("strategy", None, message)
+    if own.partition is not None and not callable(own.partition):
+        message = "allowed is a function of labels, number of clients and generator"
+        raise BadInput.of("partition", None, message)
+    if own != NOTHING_OWN and store is not None:
+        what = "strategy" if own.strategy else "partition"
+        message = "yours is no part of a trial's name, by which a store keeps it; leave store out"
+        raise BadInput.of(what, None, message)
 
 
 def run_trial(
@@ -93,6 +123,7 @@ def run_trial(
     folder: TrialFolder | None,
     target: Callable[[], Target],
     watch: Watch = unwatched,
+    own: Own = NOTHING_OWN,
 ) -> Generator[dict[str, Any]]:
     """Run a prepared trial to its end; ``target`` is asked after every round.
 
@@ -102,7 +133,7 @@ def run_trial(
     """
     if folder is None:
         watch(Activity(0, "loads model"))
-        federation = Federation(trial, watch)
+        federation = Federation(trial, watch, own=own)
         digest = LogDigest(begun_with(trial, federation.facts))
         yield from _new_rounds(federation, [], digest, None, target)
         return
@@ -133,11 +164,11 @@ def run_trial(
             note(activity)
 
         tell(Activity(len(records), "loads model"))
-        federation = Federation(trial, tell)
+        federation = Federation(trial, tell, folder.path)
         if records:
             folder.check_checkpoint()
             try:
-                federation.load(folder.checkpoint, records[-1].get("params_digest", ""))
+                federation.load(folder.checkpoint, records[-1])
             except ValueError as error:
                 raise DamagedFolder(f"{error}; move {folder.path} away to start anew") from error
         else:
@@ -196,7 +227,8 @@ def _new_rounds(
         pending.append(record)
         begun_at = time.monotonic()
         due = begun_at - committed_at >= pause
-        if folder is None or due or round_num == 0 or rule.ended(records, target()):
+        due = due or federation.commits_each_round or round_num == 0
+        if folder is None or due or rule.ended(records, target()):
             if folder is not None:
                 folder.commit(pending, federation.save)
             committed_at = time.monotonic()

@@ -34,7 +34,7 @@ def measure(federation: Federation, num_batches: int) -> tuple[float, float]:
     step = max(len(order) // 64, 1)
     looked_at = [order[start % len(order) :: step][:64] for start in range(num_batches)]
     with federation.settings():
-        flat.values.copy_(federation.server)
+        flat.values.copy_(federation.server.params)
         whole = replace(recipe, local_epochs=1, drop_last=False, batch_size=len(data))
         trained = [
             _pace(data, some, partial(train_client, flat, data, some, whole, 0, 0))

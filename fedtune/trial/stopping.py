@@ -108,6 +108,12 @@ def accuracy_at(records: Sequence[Record], round_num: int, metric: str) -> float
     return next((r.get(metric) for r in records if r["round"] == round_num), None)
 
 
+def steps_at(records: Sequence[Record], round_num: int) -> int | None:
+    """The sequential steps up to and with ``round_num``; None where that round is missing."""
+    steps = accuracy_at(records, round_num, "steps/sequential")
+    return None if steps is None else int(steps)
+
+
 #: "At chance" is within this many binomial standard errors of it.
 CHANCE_ERRORS = 3
 
@@ -237,7 +243,7 @@ def summarize(
         if baseline and baseline.accuracy and at_budget is not None
         else None,
         rounds_to_target=first,
-        steps_to_target=first * facts["steps/per_round"] if first is not None else None,
+        steps_to_target=steps_at(records, first) if first is not None else None,
         final_accuracy=tested[-1]["test/accuracy"] if tested else None,
         chance=chance,
         clients=facts["summary/clients"],

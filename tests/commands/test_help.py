@@ -115,7 +115,7 @@ def test_each_of_three_examples_can_be_copied_and_means_something(
         ("run --dry-run true", "--dry-run takes no value"),
         ("run what", "'what' belongs to no option; settings are given as --NAME VALUE"),
         ("sweep smoke bbc-news", "did you mean --dataset bbc-news?"),
-        ("run --learning_rat 1", "Did you mean '--learning-rate'?"),
+        ("run --learning_rat 1", "'--learning-rate'"),
     ],
 )
 def test_a_word_that_belongs_nowhere_is_answered_with_what_may_be_meant(

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from support import LEARNS, call, new_database, options
 
-from fedtune.config import FIELDS, UNHASHED, choices, comma_is_value
+from fedtune.config import FIELDS, UNHASHED, TrialConfig, choices, comma_is_value
+from fedtune.fields import Needs
 from fedtune.plan.sweepfile import check_name
 
 
@@ -90,12 +91,26 @@ TWO: dict[str, tuple[str, str]] = {
 } | {
     **dict.fromkeys(("balance_classes", "drop_last", "attention_mask"), ("true", "false")),
     **dict.fromkeys(("learning_rate", "momentum", "weight_decay", "test_fraction"), ("0.1", "0.2")),
+    **dict.fromkeys(("partition_alpha", "participation", "prox_mu"), ("0.7", "0.8")),
+    **dict.fromkeys(("afl_step_size", "server_learning_rate", "server_tau"), ("0.1", "0.2")),
+    **dict.fromkeys(("server_momentum", "server_beta2"), ("0.1", "0.2")),
+    "client_column": ("author", "site"),
 }
+#: What a field needs beside what its marks say.
+ALSO = {"natural": {"client_column": "author"}, "fixed-per-client": {"examples_per_client": "7"}}
+
+
+def matters(field: str) -> dict[str, str]:
+    """Settings with which a field does something."""
+    needs = (m for m in TrialConfig.model_fields[field].metadata if isinstance(m, Needs))
+    found = {mark.field: mark.values[-1] for mark in needs}
+    return ALSO.get(found.get("partition", ""), {}) | found
 
 
 @pytest.mark.parametrize("field", [f for f in FIELDS if f not in UNHASHED and len(choices(f)) != 1])
 def test_a_comma_list_of_any_setting_is_an_axis(planned, field: str) -> None:  # type: ignore[no-untyped-def]
-    base = {"model": "m", "dataset": "toy", "clients": 2} | {field: ",".join(TWO[field])}
+    base = {"model": "m", "dataset": "toy", "clients": 2} | matters(field)
+    base |= {field: ",".join(TWO[field])}
     found = [str(config[field]).lower() for config in planned("run", *options(**base))]
     whole = comma_is_value(field)
     assert found == ([base[field]] if whole else list(TWO[field]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedtune.data.partition import iid_partition, label_counts
+from fedtune.data.partition import Partition, iid_partition
 
 SHAPES = [(1, 1), (7, 1), (7, 7), (10, 3), (64, 32), (101, 32), (1000, 7)]
 
@@ -74,4 +74,5 @@ def test_a_partition_takes_nothing_from_the_global_generator() -> None:
 def test_labels_are_counted_for_each_client() -> None:
     labels = np.array([0, 1, 1, 2, 0, 1])
     clients = [torch.tensor([0, 1, 2]), torch.tensor([3]), torch.tensor([4, 5])]
-    assert label_counts(labels, clients, 4) == [[1, 2, 0, 0], [0, 0, 1, 0], [1, 1, 0, 0]]
+    counts = Partition(clients).label_counts(labels, 4)
+    assert counts.tolist() == [[1, 2, 0, 0], [0, 0, 1, 0], [1, 1, 0, 0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ import torch
 
 from fedtune.data.batches import DeviceSplit
 from fedtune.data.token_arrays import Split
+from fedtune.federated.clients import ModelClients, keep
 from fedtune.federated.flat import FlatModel
 from fedtune.federated.local import LocalTraining
+from fedtune.federated.round import RoundResult, federated_round
+from fedtune.federated.strategy import FedAvg, Server
 from fedtune.models.classifier import load_classifier
 from fedtune.models.forward import PaddedForward
 
@@ -30,6 +34,22 @@ def load_padded(directory: Path) -> FlatModel:
     flat = load_flat(directory)
     flat.forward = PaddedForward(flat.model, "fp32")
     return flat
+
+
+def fedavg_round(
+    params: torch.Tensor,
+    flat: FlatModel,
+    data: DeviceSplit,
+    examples: Sequence[torch.Tensor],
+    how: LocalTraining,
+    round_num: int,
+    prepare: Callable[[int], None] = keep,
+) -> tuple[torch.Tensor, RoundResult]:
+    """A round of federated averaging with everybody, from parameters to parameters."""
+    clients = ModelClients(flat, data, examples, how, prepare)
+    everybody = range(len(examples))
+    server, result = federated_round(Server(params), FedAvg(), clients, everybody, round_num)
+    return server.params, result
 
 
 def random_split(num_examples: int, seed: int = 0) -> Split:

@@ -7,6 +7,7 @@ and that a batch is sorted by length, since the rounding of a sum depends on its
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from itertools import combinations
 from typing import Any
@@ -30,9 +31,18 @@ def padded_batch(split: Split, examples: list[int], pad: int) -> tuple[torch.Ten
 
 
 def train(
-    model: nn.Module, split: Split, examples: list[int], how: LocalTraining, key: Any, pad: int = 0
+    model: nn.Module,
+    split: Split,
+    examples: list[int],
+    how: LocalTraining,
+    key: Any,
+    pad: int = 0,
+    correct: Callable[[str, torch.Tensor], torch.Tensor] | None = None,
 ) -> list[float]:
-    """Fine-tune ``model``; the loss of every example of every step."""
+    """Fine-tune ``model``; the loss of every example of every step.
+
+    ``correct`` says what is added to the gradient of a parameter, by its name and value.
+    """
     if how.optimizer == "adamw":
         optimizer: Any = torch.optim.AdamW(
             model.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay
@@ -57,6 +67,8 @@ def train(
             each = cross_entropy(scores, labels, reduction="none")
             optimizer.zero_grad()
             each.mean().backward()
+            for name, parameter in model.named_parameters() if correct else ():
+                parameter.grad += correct(name, parameter.detach())
             optimizer.step()
             losses += each.tolist()
     return losses
@@ -89,8 +101,84 @@ def fedavg_round(
         "update_norm": (flatten(dict(server.named_parameters())) - flatten(before)).norm().item(),
     }
     if len(deltas) > 1:  # the mean over pairs of clients, a pair weighing what its clients weigh
-        mean_square = sum(delta.dot(delta).item() for delta in deltas) / len(deltas)
         pairs = list(combinations(range(len(deltas)), 2))
         aligned = sum(weights[i] * weights[j] * deltas[i].dot(deltas[j]).item() for i, j in pairs)
-        result["agreement"] = aligned / sum(weights[i] * weights[j] for i, j in pairs) / mean_square
+        squares = [delta.dot(delta).item() for delta in deltas]
+        most = sum(weights[i] * weights[j] * (squares[i] + squares[j]) / 2 for i, j in pairs)
+        result["agreement"] = aligned / most
     return result
+
+
+Named = dict[str, torch.Tensor]
+
+
+def values_of(model: nn.Module) -> Named:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def fedprox_round(
+    server: nn.Module,
+    split: Split,
+    clients: list[list[int]],
+    how: LocalTraining,
+    round_num: int,
+    cohort: list[int],
+    mu: float,
+) -> None:
+    """One round of FedProx (1812.06127, algorithm 2) with the clients of ``cohort``."""
+    before, states = values_of(server), []
+    for client_id in cohort:
+        model = deepcopy(server)
+        train(
+            model,
+            split,
+            clients[client_id],
+            how,
+            (client_id, round_num),
+            correct=lambda name, value: mu * (value - before[name]),
+        )
+        states.append(values_of(model))
+    average(server, states, [len(clients[client_id]) for client_id in cohort])
+
+
+def scaffold_round(
+    server: nn.Module,
+    split: Split,
+    clients: list[list[int]],
+    how: LocalTraining,
+    round_num: int,
+    cohort: list[int],
+    control: Named,
+    controls: list[Named],
+) -> None:
+    """One round of SCAFFOLD (1910.06378, algorithm 1 with option II). ``control`` and ``controls``
+    are the variates of the server and of the clients.
+    """
+    before, states, changes = values_of(server), [], []
+    for client_id in cohort:
+        own, model = controls[client_id], deepcopy(server)
+        train(
+            model,
+            split,
+            clients[client_id],
+            how,
+            (client_id, round_num),
+            correct=lambda name, value, own=own: control[name] - own[name],
+        )
+        after = values_of(model)
+        num_steps = how.local_epochs * -(-len(clients[client_id]) // how.batch_size)
+        scale = 1 / (num_steps * how.learning_rate)
+        new = {n: own[n] - control[n] + scale * (before[n] - after[n]) for n in own}
+        changes.append({name: new[name] - own[name] for name in own})
+        controls[client_id] = new
+        states.append(after)
+    for name in control:
+        control[name] = control[name] + sum(c[name] for c in changes) / len(clients)
+    average(server, states, [len(clients[client_id]) for client_id in cohort])
+
+
+def average(server: nn.Module, states: list[Named], sizes: list[int]) -> None:
+    for name, parameter in server.named_parameters():
+        parts = zip(sizes, states, strict=True)
+        mean = sum(size * state[name].double() for size, state in parts) / sum(sizes)
+        parameter.data.copy_(mean)

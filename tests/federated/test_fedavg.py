@@ -10,11 +10,11 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from material import LABELS, load_flat, load_padded, on_device, random_split, recipe
+from material import LABELS, fedavg_round, load_flat, load_padded, on_device, random_split, recipe
 
-from fedtune.federated import fedavg
-from fedtune.federated.fedavg import agreement, fedavg_round
+from fedtune.federated import clients as cohorts
 from fedtune.federated.local import Diverged, LocalTraining
+from fedtune.federated.round import agreement
 from fedtune.models.classifier import load_classifier
 from fedtune.models.forward import PackedForward
 
@@ -197,7 +197,7 @@ def test_a_failure_in_the_third_client_leaves_the_server_as_it_was(
     flat = load_flat(without_dropout / "bert")
     server = flat.values.clone()
     before = server.clone()
-    train, trained = fedavg.train_client, []
+    train, trained = cohorts.train_client, []
 
     def fail_at_third(*arguments: object) -> tuple[float, int]:
         trained.append(arguments[5])
@@ -205,7 +205,7 @@ def test_a_failure_in_the_third_client_leaves_the_server_as_it_was(
             raise RuntimeError("out of memory")
         return train(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fedavg, "train_client", fail_at_third)
+    monkeypatch.setattr(cohorts, "train_client", fail_at_third)
     with pytest.raises(RuntimeError, match="out of memory"):
         fedavg_round(
             server, flat, on_device(random_split(16)), list(torch.arange(16).split(4)), recipe(), 1
@@ -274,6 +274,7 @@ def test_a_client_starts_from_the_server_and_keeps_no_optimiser_state(
         ([[1.0, 0.0], [0.0, 1.0]], [9, 1], 0.0),  # unrelated is 0, however unequal the clients
         ([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]], [5, 1, 1], 1.0),
         ([[3.0, 0.0], [1.0, 0.0]], [1, 1], 0.6),
+        ([[3.0, 0.0], [1.0, 0.0]], [9, 1], 0.6),  # never above 1, whoever moves further
         (np.eye(32).tolist(), [1] * 32, 0.0),  # and whatever K is
     ],
 )
@@ -284,9 +285,10 @@ def test_agreement_is_one_for_equal_deltas_and_zero_for_unrelated_ones(
     weights = [size / sum(sizes) for size in sizes]
     mean = (torch.tensor(weights, dtype=torch.float64)[:, None] * vectors).sum(0)
     norms = vectors.norm(dim=1).tolist()
-    assert agreement(mean.norm().item(), norms, weights) == pytest.approx(expected, abs=1e-12)
+    told = agreement(mean.norm().item(), norms, weights, 1 / sum(sizes))
+    assert told == pytest.approx(expected, abs=1e-12)
 
 
 def test_agreement_is_absent_for_one_client_and_when_nothing_moved() -> None:
-    assert agreement(1.0, [1.0], [1.0]) is None
-    assert agreement(0.0, [0.0, 0.0], [0.5, 0.5]) is None
+    assert agreement(1.0, [1.0], [1.0], 1.0) is None
+    assert agreement(0.0, [0.0, 0.0], [0.5, 0.5], 0.5) is None

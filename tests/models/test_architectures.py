@@ -99,7 +99,7 @@ def test_a_trial_of_every_kind(kind: str, pretrained: Any, tmp_path: Path) -> No
     (checkpoint,) = (tmp_path / "store").glob("*/checkpoint")
 
     federation = Federation(prepare(config))
-    federation.load(checkpoint, records[1]["params_digest"])
+    federation.load(checkpoint, records[1])
     flat, data = federation.flat, federation.splits["test"]
     flat.model.eval()
     batch = data.batch(torch.arange(len(data)))

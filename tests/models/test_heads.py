@@ -85,11 +85,11 @@ def test_heads_of_clients_apart_leave_pretrained_layers_alone(tiny: Path, tmp_pa
     folder = saved(AutoModelForMaskedLM, "modernbert", tiny, tmp_path)
     federation = Federation(prepare(quick(folder, head_init="per_client")))
     kept = load_file(folder / "model.safetensors")["head.dense.weight"]
-    federation.flat.values.copy_(federation.server)
+    federation.flat.values.copy_(federation.server.params)
     torch.testing.assert_close(federation.flat.model.head.dense.weight.detach(), kept)
     shared = Federation(prepare(quick(folder)))
     part = federation.flat.slices["classifier.weight"]
-    assert not torch.equal(shared.server[part], federation.server[part])
+    assert not torch.equal(shared.server.params[part], federation.server.params[part])
 
 
 #: What configurations say of the head that they were saved with.

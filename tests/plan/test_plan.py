@@ -256,3 +256,68 @@ def test_the_published_study_is_found_in_a_store(tmp_path: Path) -> None:
     assert {"43e623921709", "2101173e5522"} <= set(plan.by_id())
     for trial_id in plan.by_id():
         assert TrialFolder(tmp_path, trial_id).read_config()["trial_id"] == trial_id
+
+
+def test_an_adaptive_server_with_the_rate_of_a_plain_one_is_warned_of(
+    bert: str, tmp_path: Path
+) -> None:
+    def warned(**settings: Any) -> list[str]:
+        spec = spec_of(bert, {"clients": [2]}, **settings)
+        lines = warnings_of(make_plan(spec), spec, tmp_path)
+        return [line for line in lines if "rate of its own" in line]
+
+    assert len(warned(strategy="fedadam")) == 1
+    assert warned(strategy="fedyogi", server_learning_rate=0.01) == []
+    assert warned(strategy="fedavgm") == warned(strategy="fedavg") == []
+
+
+def test_a_setting_without_effect_is_told_where_no_trial_of_the_sweep_has_a_use_for_it(
+    bert: str, tmp_path: Path
+) -> None:
+    def warned(axes: dict[str, list[Any]], **settings: Any) -> list[str]:
+        spec = spec_of(bert, axes, **settings)
+        lines = warnings_of(make_plan(spec), spec, tmp_path)
+        return [line for line in lines if "has no effect" in line]
+
+    (line,) = warned({"clients": [2]}, prox_mu=0.5)
+    assert line == "prox_mu=0.5 has no effect: it needs strategy fedprox"
+    assert warned({"clients": [2], "strategy": ["fedavg", "fedprox"]}, prox_mu=0.5) == []
+    assert warned({"clients": [1, 2]}, partition="quantity") == []
+    (line,) = warned({"clients": [1]}, participation=0.5)
+    assert line == "participation=0.5 has no effect: there is one client"
+
+
+def test_a_grid_of_strategies_and_partitions_has_one_baseline_and_no_trial_twice(
+    bert: str,
+) -> None:
+    axes = {
+        "clients": [1, 2],
+        "strategy": ["fedavg", "fedprox", "scaffold"],
+        "prox_mu": [0.1, 1.0],
+        "partition": ["iid", "dirichlet"],
+        "partition_alpha": [0.1, 1.0],
+    }
+    plan = make_plan(spec_of(bert, axes))
+    baselines = [trial for trial in plan.trials if trial.is_baseline]
+    assert len(baselines) == 1
+    assert {trial.baseline_id for trial in plan.trials} == {baselines[0].trial_id}
+    alone = [t for t in plan.trials if t.config.clients == 1 and not t.is_baseline]
+    assert sorted(t.config.prox_mu for t in alone) == [0.1, 1.0]  # FedProx acts on one client too
+    # With two clients: fedavg, scaffold, and FedProx twice, each with iid and with two alphas.
+    assert len(plan.trials) == 1 + 2 + 4 * 3
+    names_of = [names.run_name(trial, plan.axes) for trial in plan.trials]
+    assert len(set(names_of)) == len(names_of)
+    assert names.run_name(baselines[0], plan.axes).endswith(" s0")
+    assert any(name.endswith("strategy=scaffold partition=iid") for name in names_of)
+
+
+@pytest.mark.parametrize("strategy", ["fedavgm", "fedadagrad", "fedadam", "fedyogi"])
+def test_strategies_are_called_what_people_call_them(bert: str, strategy: str) -> None:
+    plan = make_plan(spec_of(bert, {"clients": [2], "strategy": ["fedavg", strategy]}))
+    told = {names.run_name(trial, plan.axes).rpartition("=")[2] for trial in plan.trials[1:]}
+    assert told == {"fedavg", strategy}
+    assert plan.params()["strategy"] == ",".join(sorted(["fedavg", strategy]))
+    joined = make_plan(
+        spec_of(bert, {"clients": [2], "strategy": ["fedavg", "scaffold"]}, server_optimizer="adam")
+    )
+    assert "scaffold+adam" in joined.params()["strategy"]

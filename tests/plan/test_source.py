@@ -13,7 +13,7 @@ from support import LEARNS, call, in_process_of_its_own, new_database, sweep_run
 
 from fedtune.plan.plan import make_plan
 from fedtune.plan.plan_file import load_plan, save_plan
-from fedtune.plan.sweepfile import SweepSpec, read_sweep_file
+from fedtune.plan.sweepfile import Override, SweepSpec, read_sweep_file
 from fedtune.provenance import committed_at
 from fedtune.tracking import names
 
@@ -62,9 +62,18 @@ def test_settings_that_are_not_the_files_are_not_as_old_as_the_file(committed: P
     assert {names.SWEEP_FILE_SHA256, names.SWEEP_FILE_COMMITTED}.isdisjoint(tags)
 
 
-def test_trials_that_are_no_whole_grid_promise_none(bert: str) -> None:
+def test_further_settings_are_told_with_each_number_of_clients(bert: str) -> None:
     axes = {"model": [bert], "dataset": ["toy"], "clients": [2], "batch_size": [8, 16]}
-    assert names.PLANNED not in make_plan(SweepSpec("s", axes, {"max_length": 32})).tags()
+    grid = json.loads(make_plan(SweepSpec("s", axes, {"max_length": 32})).tags()[names.PLANNED])
+    assert grid["fields"] == ["clients", "batch_size"]
+    assert grid["points"] == [["1", "16"], ["1", "8"], ["2", "16"], ["2", "8"]]
+
+
+def test_trials_that_are_no_whole_grid_promise_none(bert: str) -> None:
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [2, 4], "seed": [0, 1]}
+    fewer = (Override({"clients": 4, "seed": 1}, {"batch_size": 16}),)
+    spec = SweepSpec("s", axes, {"max_length": 32, "batch_size": 8}, fewer)
+    assert names.PLANNED not in make_plan(spec).tags()
 
 
 def test_a_saved_plan_keeps_the_age_of_unchanged_settings_only(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fedtune.config import FIELDS, LATER, UNHASHED
+from fedtune.config import FIELDS, LATER, OF_CLIENTS, UNHASHED
 from fedtune.trial.identity import Trial
 
 STUDY = Path(__file__).parents[2] / "docs" / "results" / "mini-study" / "rounds.tar.gz"
@@ -20,6 +20,31 @@ CAME_LATER = {
     "dataset_config": "none",  # 2026-11
     "test_fraction": "none",  # 2026-11
     "test_split": "test",  # 2026-11
+    "partition_alpha": 0.5,  # 2026-11
+    "shards_per_client": 2,  # 2026-11
+    "client_column": "none",  # 2026-11
+    "examples_per_client": "none",  # 2026-11
+    "min_client_examples": 1,  # 2026-11
+    "participation": 1.0,  # 2026-11
+    "prox_mu": 0.01,  # 2026-11
+    "afl_step_size": 0.1,  # 2026-11
+    "server_optimizer": "none",  # 2026-11
+    "server_learning_rate": 1.0,  # 2026-11
+    "server_momentum": 0.9,  # 2026-11
+    "server_beta2": 0.99,  # 2026-11
+    "server_tau": 1e-3,  # 2026-11
+}
+
+
+#: Other values of those that are no words.
+OTHER = {
+    "balance_classes": True,
+    "test_fraction": 0.3,
+    "server_optimizer": "adam",
+    **dict.fromkeys(("shards_per_client", "examples_per_client", "min_client_examples"), 7),
+    **dict.fromkeys(("partition_alpha", "participation", "prox_mu", "afl_step_size"), 0.25),
+    **dict.fromkeys(("server_learning_rate", "server_momentum", "server_beta2"), 0.25),
+    "server_tau": 0.25,
 }
 
 
@@ -60,8 +85,8 @@ def test_a_later_field_is_hashed_where_it_differs(
     values = published[0] | {"balance_classes": False}
     trial = Trial.from_dict(values)
     said = Trial.from_dict(values | {field: CAME_LATER[field]})
-    other = {"balance_classes": True, "test_fraction": 0.3}.get(field, "other")
+    other = OTHER.get(field, "other")
     changed = Trial.from_dict(values | {field: other})
     assert said.trial_id == trial.trial_id
     assert changed.trial_id != trial.trial_id
-    assert changed.baseline_id != trial.baseline_id
+    assert (changed.baseline_id == trial.baseline_id) == (field in OF_CLIENTS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging as python_logging
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from quick import files, folder_of, log_lines, quick, run, take, timeless
 from transformers import logging
 
 from fedtune import simulate
+from fedtune.errors import BadInput
 from fedtune.federated.local import Diverged
 from fedtune.trial import simulation
 from fedtune.trial.federation import Federation
@@ -33,6 +36,27 @@ def test_without_a_store_nothing_is_written(
     assert [record["round"] for record in simulate(quick(bert))] == [0, 1, 2, 3]
     assert not list(tmp_path.iterdir())
     assert files(Path(bert)) == before
+
+
+def test_an_empty_name_is_no_store(
+    bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match="store=''"):
+        next(simulate(quick(bert), ""))
+    assert not list(tmp_path.iterdir())
+
+
+def test_python_without_docstrings_is_told_before_anything_starts(bert: str) -> None:
+    program = (
+        "import sys; from fedtune import TrialConfig, simulate\n"
+        "next(simulate(TrialConfig(model=sys.argv[1], dataset='toy', clients=1)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-OO", "-c", program, bert], capture_output=True, text=True
+    )
+    assert done.returncode
+    assert "PYTHONOPTIMIZE=2" in done.stderr.splitlines()[-1]
 
 
 def global_state() -> list[Any]:

@@ -31,7 +31,7 @@ GOOD = Baseline(accuracy=0.9, above_chance=True)
 def log(*accuracies: float | None, metric: str = METRIC) -> list[dict[str, Any]]:
     """Rounds 0, 1, … with these accuracies; None is a round that was not evaluated."""
     return [
-        {"round": n} | ({} if accuracy is None else {metric: accuracy})
+        {"round": n, "steps/sequential": 7 * n} | ({} if accuracy is None else {metric: accuracy})
         for n, accuracy in enumerate(accuracies)
     ]
 
@@ -397,3 +397,11 @@ def test_on_validation_the_final_accuracy_is_still_that_of_the_test_set() -> Non
     ]
     made = summarize(records, rule(metric="validation/accuracy"), FACTS, baseline=GOOD)
     assert (made.rounds_to_target, made.final_accuracy) == (2, 0.7)
+
+
+def test_steps_to_a_target_are_those_that_were_taken() -> None:
+    """Not a number of rounds times a constant: another cohort takes other steps."""
+    records = log(0.5, 0.6, 0.95)
+    records[1]["steps/sequential"], records[2]["steps/sequential"] = 3, 50
+    told = summarize(records, rule(), FACTS, baseline=None, own_target=0.9)
+    assert (told.rounds_to_target, told.steps_to_target) == (2, 50)

@@ -1,0 +1,53 @@
+"""Strategies, each in a module of its own, and the one that a configuration asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedtune.config import TrialConfig
+from fedtune.federated.client_vectors import ClientVectors
+from fedtune.federated.server_optimizers import ServerOptimizer
+from fedtune.federated.strategies.agnostic import AgnosticFL
+from fedtune.federated.strategies.fednova import FedNova
+from fedtune.federated.strategies.fedprox import FedProx
+from fedtune.federated.strategies.scaffold import Scaffold
+from fedtune.federated.strategy import FedAvg
+
+#: The classes by the names that ``strategy=`` has for them.
+STRATEGIES: dict[str, type[FedAvg]] = {
+    kind.name: kind for kind in (FedAvg, FedProx, Scaffold, FedNova, AgnosticFL)
+}
+
+#: Where in a trial's folder the vectors are that a strategy keeps for each client.
+CLIENT_VECTORS = "client-vectors.bin"
+
+
+def strategy_of(config: TrialConfig, num_parameters: int, folder: Path | None) -> FedAvg:
+    """The strategy that ``config`` asks for. ``folder`` is where it may keep a file between
+    processes.
+    """
+    optimizer = server_optimizer_of(config)
+    if config.strategy == "fedprox":
+        return FedProx(config.prox_mu, optimizer)
+    if config.strategy == "scaffold":
+        path = folder / CLIENT_VECTORS if folder else None
+        return Scaffold(ClientVectors(path, config.num_clients, num_parameters), optimizer)
+    if config.strategy == "fednova":
+        return FedNova(optimizer)
+    if config.strategy == "afl":
+        return AgnosticFL(config.afl_step_size, optimizer)
+    return FedAvg(optimizer)
+
+
+def server_optimizer_of(config: TrialConfig) -> ServerOptimizer | None:
+    """The server's optimiser; None where the mean change is added as it is."""
+    if config.server_optimizer == "none":
+        return None
+    return ServerOptimizer(
+        config.server_optimizer,
+        learning_rate=config.server_learning_rate,
+        # FedAdagrad has no momentum (Reddi et al. 2021, section 5.1).
+        momentum=0.0 if config.server_optimizer == "adagrad" else config.server_momentum,
+        beta2=config.server_beta2,
+        tau=config.server_tau,
+    )

@@ -1,0 +1,94 @@
+"""A strategy and a partition of one's own, given to ``simulate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from quick import quick, timeless
+
+import fedtune
+from fedtune.errors import BadInput
+
+
+class Halved(fedtune.FedAvg):
+    """Half the mean."""
+
+    def step(
+        self, server: Any, mean_delta: torch.Tensor, memory: Any, round_num: int
+    ) -> torch.Tensor:
+        return mean_delta * 0.5
+
+
+def in_turn(labels: np.ndarray, num_clients: int, rng: np.random.Generator) -> list[np.ndarray]:
+    return [np.arange(k, len(labels), num_clients) for k in range(num_clients)]
+
+
+def rounds(config: fedtune.TrialConfig, **own: Any) -> list[dict[str, Any]]:
+    return [timeless(record) for record in fedtune.simulate(config, **own)]
+
+
+def test_a_strategy_of_ones_own_takes_the_place_of_the_configurations(bert: str) -> None:
+    config = quick(bert, max_rounds=2)
+    plain, halved = rounds(config), rounds(config, strategy=Halved())
+    assert halved[1]["server/update_norm"] == pytest.approx(plain[1]["server/update_norm"] / 2)
+    assert halved[1]["clients/drift"] == plain[1]["clients/drift"]
+    assert rounds(config, strategy=fedtune.FedAvg()) == plain
+    assert rounds(config, strategy=Halved()) == halved
+
+
+def test_a_partition_of_ones_own_takes_the_place_of_the_configurations(bert: str) -> None:
+    config = quick(bert, max_rounds=2)
+    own = rounds(config, partition=in_turn)
+    assert own != rounds(config)
+    assert own == rounds(config, partition=in_turn)
+    assert "clients/accuracy_worst" in own[1]
+
+    def random(labels: np.ndarray, k: int, rng: np.random.Generator) -> list[np.ndarray]:
+        return np.array_split(rng.permutation(len(labels)), k)
+
+    assert rounds(config, partition=random) == rounds(config, partition=random)
+
+
+@pytest.mark.parametrize(
+    ("clients", "words"),
+    [
+        ([[0], [1]], "gives 2 clients; allowed are 3"),
+        ([[0], [1], []], "gives a client no example"),
+        ([[0], [1], [1]], "gives an example twice"),
+        ([[0], [1], [26]], "beyond the 26 examples"),
+        ([[0], [1], [-1]], "beyond the 26 examples"),
+    ],
+)
+def test_a_partition_that_is_none_is_refused(
+    clients: list[list[int]], words: str, bert: str
+) -> None:
+    with pytest.raises(BadInput, match=words):
+        rounds(quick(bert), partition=lambda labels, k, rng: clients)
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"strategy": Halved}, r"subclass of fedtune\.FedAvg, this is a type"),
+        ({"strategy": "fedprox"}, "this is a str"),
+        ({"partition": "dirichlet"}, "function of labels"),
+    ],
+)
+def test_what_is_no_strategy_and_no_partition_is_refused(
+    own: dict[str, Any], words: str, bert: str
+) -> None:
+    with pytest.raises(BadInput, match=words):
+        rounds(quick(bert), **own)
+
+
+@pytest.mark.parametrize(
+    "own", [{"strategy": Halved()}, {"partition": in_turn}], ids=["strategy", "partition"]
+)
+def test_neither_goes_with_a_store(own: dict[str, Any], bert: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="leave store out"):
+        next(fedtune.simulate(quick(bert), tmp_path, **own))
+    assert not list(tmp_path.iterdir())
