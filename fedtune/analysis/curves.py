@@ -20,7 +20,7 @@ from fedtune.units import size
 
 
 @dataclass(frozen=True)
-class _Axis:
+class _Along:
     """What runs along x: a number for each round of a trial; None leaves the trial out."""
 
     of: Callable[[TrackedTrial, int], float | None]
@@ -33,7 +33,7 @@ def accuracy_per_round(grid: Grid) -> Drawn | None:
     """Figure 3: test accuracy per round, a panel for each model and data set."""
     return _small_multiples(
         grid,
-        _Axis(lambda trial, step: step, "round"),
+        _Along(lambda trial, step: step, "round"),
         "accuracy-per-round",
         "Accuracy per round",
         "Test accuracy after every round. Dotted: the target. Dashed: chance. ",
@@ -44,7 +44,7 @@ def accuracy_per_step(grid: Grid) -> Drawn | None:
     """Figure 4: the same against sequential steps (H1: do the curves fall onto one another?)."""
     return _small_multiples(
         grid,
-        _Axis(lambda t, step: step * t.steps_per_round or None, "sequential steps", log=True),
+        _Along(_after("steps/sequential"), "sequential steps", log=True),
         "accuracy-per-step",
         "Accuracy against sequential steps",
         "The same runs against the steps of the largest client, one after another. If K cost "
@@ -54,11 +54,11 @@ def accuracy_per_step(grid: Grid) -> Drawn | None:
 
 def accuracy_per_byte(grid: Grid) -> Drawn | None:
     """Figure 5: the same against bytes communicated, for K > 1."""
-    trials = tuple(trial for trial in grid.trials if trial.clients > 1)
+    trials = tuple(trial for trial in grid.trials if not trial.is_baseline)
     federated = Grid(trials, originals=grid.originals)
     return _small_multiples(
         grid,
-        _Axis(_bytes_after, "bytes communicated", log=True, bytes=True),
+        _Along(_after("comm/bytes"), "bytes communicated", log=True, bytes=True),
         "accuracy-per-byte",
         "Accuracy against bytes communicated",
         "The same runs against all that clients and server have sent, up and down. K = 1 sends "
@@ -67,15 +67,15 @@ def accuracy_per_byte(grid: Grid) -> Drawn | None:
     )
 
 
-def _bytes_after(trial: TrackedTrial, step: int) -> float | None:
-    record = next((r for r in trial.records if r["round"] == step), None)
-    return (record or {}).get("comm/bytes") or None
+def _after(metric: str) -> Callable[[TrackedTrial, int], float | None]:
+    """What a total has come to; nothing where that is 0, which has no logarithm."""
+    return lambda trial, step: trial.at(step, metric) or None
 
 
 def _small_multiples(
-    grid: Grid, axis: _Axis, name: str, title: str, caption: str, drawn: Grid | None = None
+    grid: Grid, axis: _Along, name: str, title: str, caption: str, drawn: Grid | None = None
 ) -> Drawn | None:
-    """Models side by side, data sets below one another, a colour for each K."""
+    """Models side by side, data sets below one another, a colour for each K, or other x."""
     drawn = drawn or grid
     if not any(trial.curve for trial in drawn.trials):
         return None
@@ -88,7 +88,7 @@ def _small_multiples(
     found = figure.subplots(
         rows * len(datasets), across, squeeze=False, sharex=_shared(drawn, axis), sharey="row"
     )
-    colours = style.k_colours(grid.clients)
+    colours = style.x_colours(grid.xs)
     for at, dataset in enumerate(datasets):
         row = found[at * rows : (at + 1) * rows]
         places = list(itertools.chain(*row))
@@ -106,15 +106,18 @@ def _small_multiples(
         lowest = next(axes for axes in reversed(column) if axes in figure.axes)
         lowest.tick_params(labelbottom=True)
         lowest.set_xlabel(axis.label)
-    have = {trial.clients for trial in drawn.trials}
-    shown = [clients for clients in grid.clients if clients in have]
-    panels.finish(figure, [Line2D([], [], color=colours[k], label=f"K = {k}") for k in shown])
+    cells = [cell for series in drawn.series for cell in drawn.cells(series)]
+    shown = [x for x in grid.xs if x in {cell.x for cell in cells}]
+    handles = [Line2D([], [], color=colours[x], label=grid.axis.told(x)) for x in shown]
+    if not grid.axis.is_clients and any(trial.is_baseline for trial in drawn.trials):
+        handles.append(Line2D([], [], color=style.MUTED, label="one client"))
+    panels.finish(figure, handles)
     return Drawn(name, title, caption + _bands(grid), figure, wide)
 
 
-def _shared(drawn: Grid, axis: _Axis) -> Literal["all", "row"]:
+def _shared(drawn: Grid, axis: _Along) -> Literal["all", "row"]:
     """Panels share x, except that data sets with other numbers of rounds have an axis each."""
-    lasts = {trial.rule.last for trial in drawn.trials if trial.clients > 1}
+    lasts = {trial.rule.last for trial in drawn.trials if not trial.is_baseline}
     return "all" if axis.log or len(lasts) < 2 else "row"
 
 
@@ -129,19 +132,23 @@ def _panel(
     grid: Grid,
     drawn: Grid,
     found: list[Series],
-    axis: _Axis,
-    colours: Mapping[int, str],
+    axis: _Along,
+    colours: Mapping[float, str],
 ) -> None:
     """The curves of a model on a data set."""
     for series in found:
         _levels(axes, grid, series)
         for cell in drawn.cells(series):
-            _curve(axes, cell, axis, colours[cell.clients])
+            _curve(axes, cell, axis, colours[cell.x])
+        if not grid.axis.is_clients:
+            alone = {cell.x: cell for x in grid.xs if (cell := drawn.alone(series, x)).trials}
+            for cell in alone.values() if grid.axis.of_baselines else [*alone.values()][:1]:
+                _curve(axes, cell, axis, style.MUTED)
     if not found:
         axes.text(0.5, 0.5, "not begun", transform=axes.transAxes, ha="center")
 
 
-def _curve(axes: Axes, cell: Cell, axis: _Axis, colour: str) -> None:
+def _curve(axes: Axes, cell: Cell, axis: _Along, colour: str) -> None:
     """The mean over seeds as far as all of them go; beneath it every seed, or an interval."""
     trials = [trial for trial in cell.trials.values() if trial.curve]
     if not trials:
@@ -176,7 +183,7 @@ def _levels(axes: Axes, grid: Grid, series: Series) -> None:
         axes.axhline(numbers.mean(targets), color=style.INK, linestyle=(0, (1, 2)), linewidth=0.8)
 
 
-def _x_axis(axes: Axes, axis: _Axis) -> None:
+def _x_axis(axes: Axes, axis: _Along) -> None:
     """Ticks for what has been drawn: plain numbers, more of them where the span is short."""
     if not axis.log:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

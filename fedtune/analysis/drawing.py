@@ -13,10 +13,12 @@ from matplotlib.lines import Line2D
 
 from fedtune.analysis import numbers, panels, style
 from fedtune.analysis.grid import Grid, Series
+from fedtune.analysis.levels import LEVEL
 from fedtune.analysis.samples import Sample
 
-#: How chance is drawn.
+#: How chance is drawn, and one client where it has no place along x.
 DASHED: Any = {"color": style.MUTED, "linestyle": (0, (4, 3)), "linewidth": 0.8}
+DOTTED: Any = {"color": style.INK, "linestyle": (0, (1, 1.5)), "linewidth": 0.9}
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,18 @@ class Drawn:
 
 def labels(grid: Grid) -> list[str]:
     """The models, or models with variants, in the order of their colours."""
-    return list(dict.fromkeys(series.label for series in grid.series))
+    models, variants = grid.models, grid.variants
+    known = {(series.model, series.variant): series.label for series in grid.series}
+    order = sorted(known, key=lambda key: (models.index(key[0]), variants.index(key[1])))
+    return list(dict.fromkeys(known[key] for key in order))
 
 
 def series_of(grid: Grid, dataset: str) -> list[tuple[Series, float, dict[str, Any]]]:
-    """The series of a data set, each with a factor on K that keeps its markers visible, and its
-    look.
+    """The series of a data set, each with a factor on its places that keeps its markers visible,
+    and its look.
     """
     names = labels(grid)
-    places = panels.shifts(grid.clients, len(names))
+    places = panels.shifts(grid.places, len(names))
     return [
         (series, places[index], style.model_look(index))
         for index, name in enumerate(names)
@@ -51,17 +56,18 @@ def series_of(grid: Grid, dataset: str) -> list[tuple[Series, float, dict[str, A
 
 def means(
     axes: Axes,
-    samples: Mapping[int, Sample],
+    samples: Mapping[float, Sample],
     shift: float,
     look: Mapping[str, Any],
-    early: Collection[tuple[int, int]] = (),
+    early: Collection[tuple[float, int]] = (),
 ) -> None:
     """A line through the means over seeds, with every seed's point or with 95 % intervals.
 
-    Where trials (K, seed) ended ``early`` their markers are open and the line is dotted.
+    Samples are by their place along x. Where trials (place, seed) ended ``early`` their markers are
+    open and the line is dotted.
     """
     bare = {"color": look["color"], "zorder": 3}
-    middles = {clients: sample.mean for clients, sample in samples.items()}
+    middles = {place: sample.mean for place, sample in samples.items()}
     late = {k for k, _ in early}
     if late:
         axes.plot(
@@ -73,31 +79,44 @@ def means(
         )
     whole = [mean if k not in late else math.nan for k, mean in middles.items()]
     axes.plot([k * shift for k in middles], whole, linestyle=look["linestyle"], **bare)
-    for clients, sample in samples.items():
+    for place, sample in samples.items():
         bounds = sample.interval()
         if bounds is not None:
             axes.errorbar(
-                [clients * shift],
+                [place * shift],
                 [sample.mean],
                 [[sample.mean - bounds[0]], [bounds[1] - sample.mean]],
                 color=look["color"],
                 elinewidth=0.9,
                 zorder=4,
-                **marker(look, 3.5, clients in late),
+                **marker(look, 3.5, place in late),
             )
             continue
         for is_early in (False, True):
-            seen = [
-                v for seed, v in sample.values.items() if ((clients, seed) in early) == is_early
-            ]
+            seen = [v for seed, v in sample.values.items() if ((place, seed) in early) == is_early]
             axes.plot(
-                [clients * shift] * len(seen),
+                [place * shift] * len(seen),
                 seen,
                 linestyle="none",
                 alpha=0.8 if len(sample.values) > 1 else 1.0,
                 zorder=4,
                 **marker(look, 3.2, is_early),
             )
+
+
+def baselines(axes: Axes, grid: Grid, dataset: str) -> bool:
+    """A line for one client, where K does not run along x. Gives whether there is one."""
+    if grid.axis.is_clients:
+        return False
+    lines: dict[tuple[float, ...], None] = {}
+    for series in grid.series:
+        if series.dataset == dataset:
+            levels = [grid.alone(series, x).sample(LEVEL) for x in grid.xs]
+            lines[tuple(s.mean if s.values else math.nan for s in levels)] = None
+    for line in lines:
+        ends = grid.places[0] / 1.35, grid.places[-1] * 1.35
+        axes.plot([ends[0], *grid.places, ends[1]], [line[0], *line, line[-1]], zorder=2, **DOTTED)
+    return bool(lines)
 
 
 def marker(look: Mapping[str, Any], size: float, hollow: bool) -> dict[str, Any]:

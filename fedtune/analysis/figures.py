@@ -1,4 +1,6 @@
-"""Figures against K: accuracy at the budget, rounds to target, drift and agreement of clients."""
+"""Figures against K, or what else runs along x: accuracy at the budget, rounds to target, drift and
+agreement of clients.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from fedtune.analysis import numbers, panels, style
 from fedtune.analysis.drawing import (
     DASHED,
+    DOTTED,
     Drawn,
+    baselines,
     marker,
     marks,
     means,
@@ -37,33 +41,35 @@ def accuracy_at_budget(grid: Grid) -> Drawn | None:
     if not datasets:
         return None
     figure, places, wide = panels.by_dataset(len(datasets))
-    chance = False
+    chance = alone = False
     for place, dataset in zip(places, datasets, strict=True):
         (axes,) = place.panels
         for series, shift, look in series_of(grid, dataset):
             cells = [cell for cell in grid.cells(series) if cell.sample(LEVEL).values]
-            samples = {cell.clients: cell.sample(LEVEL) for cell in cells}
+            samples = {cell.place: cell.sample(LEVEL) for cell in cells}
             early = {
-                (cell.clients, seed)
+                (cell.place, seed)
                 for cell in cells
                 for seed, trial in cell.trials.items()
                 if stopped_early(trial)
             }
             means(axes, samples, shift, look, early)
-        panels.k_axis(axes, grid.clients)
-        trials = [t for t in grid.trials if t.dataset == dataset and level(t) is not None]
+        alone |= baselines(axes, grid, dataset)
+        panels.x_axis(axes, grid.places, grid.texts)
+        found = [cell for series, _, _ in series_of(grid, dataset) for cell in grid.cells(series)]
+        trials = [t for cell in found for t in cell.trials.values() if level(t) is not None]
         chance |= _accuracy_axis(axes, trials)
         rounds = " or ".join(map(str, sorted({trial.rule.budget for trial in trials})))
         panels.title(axes, f"{dataset}, after {rounds} round{'s' * (rounds != '1')}")
-        place.label_outside(["test accuracy"], "clients K")
-    handles = model_handles(grid)
+        place.label_outside(["test accuracy"], grid.axis.label)
+    handles = model_handles(grid) + [Line2D([], [], label="one client", **DOTTED)] * alone
     if chance:
         handles.append(Line2D([], [], label="chance", **DASHED))
     panels.finish(figure, handles)
     some_early = any(map(stopped_early, grid.trials))
     return Drawn(
         "accuracy-at-budget",
-        "Accuracy at the budget against K",
+        f"Accuracy at the budget against {grid.axis.title}",
         "Test accuracy after the budget's rounds; the axis need not begin at chance. "
         + ("Open markers, dotted lines: last accuracy of trials that ended before. " * some_early)
         + marks(grid),
@@ -119,8 +125,8 @@ def rounds_to_target(grid: Grid) -> Drawn | None:
             _medians(axes, cells[which], band, index, shift, look)
         _rounds_axis(axes, band)
         panels.title(axes, dataset)
-        panels.k_axis(axes, grid.clients)
-        place.label_outside(["rounds to target"], "clients K")
+        panels.x_axis(axes, grid.places, grid.texts)
+        place.label_outside(["rounds to target"], grid.axis.label)
         missed |= open_here
     handles = model_handles(grid)
     if missed:
@@ -129,7 +135,7 @@ def rounds_to_target(grid: Grid) -> Drawn | None:
     panels.finish(figure, handles)
     return Drawn(
         "rounds-to-target",
-        "Rounds to target against K",
+        f"Rounds to target against {grid.axis.title}",
         "Rounds until the trial's own target, a fraction of its baseline's accuracy. Filled "
         "markers are trials, lines join medians. "
         + (
@@ -146,28 +152,24 @@ def rounds_to_target(grid: Grid) -> Drawn | None:
 def clients_apart(grid: Grid) -> Drawn | None:
     """Figure 6: how far clients move, and whether they move the same way."""
     kinds = ("clients/drift", "clients/agreement")
-    have = [
-        d
-        for d in grid.datasets
-        if any(t.dataset == d and t.mean_of("clients/drift") is not None for t in grid.trials)
-    ]
+    have = _datasets_with(grid, lambda cell: cell.values(_mean_of("clients/drift")))
     if not have:
         return None
     figure, places, wide = panels.by_dataset(len(have), len(kinds))
     for place, dataset in zip(places, have, strict=True):
         for axes, metric in zip(place.panels, kinds, strict=True):
             for series, shift, look in series_of(grid, dataset):
-                found = {c.clients: c.values(_mean_of(metric)) for c in grid.cells(series)}
+                found = {c.place: c.values(_mean_of(metric)) for c in grid.cells(series)}
                 means(axes, {k: Sample(v) for k, v in found.items() if v}, shift, look)
             panels.title(axes, dataset)
-            panels.k_axis(axes, grid.clients)
+            panels.x_axis(axes, grid.places, grid.texts)
         place.panels[0].set_ylim(0, 1.08 * place.panels[0].dataLim.ymax or 1.0)
         place.panels[1].axhline(0, color=style.MUTED, linewidth=0.6)
-        place.label_outside(["drift (L2 norm)", "agreement"], "clients K")
+        place.label_outside(["drift (L2 norm)", "agreement"], grid.axis.label)
     panels.finish(figure, model_handles(grid))
     return Drawn(
         "drift-and-agreement",
-        "Drift and agreement of clients against K",
+        f"Drift and agreement of clients against {grid.axis.title}",
         "Drift: how far a client's model moves in a round, on average. Agreement: the mean "
         "alignment of two clients' movements, 1 where all move alike, 0 where they have nothing "
         f"in common. Means over the rounds up to the budget, or to an earlier end. {marks(grid)}",
@@ -226,7 +228,7 @@ def _medians(
     colour = look["color"]
     line: list[tuple[float, float]] = []
     for cell in cells:
-        x, middle = cell.clients * shift, cell.median_rounds()
+        x, middle = cell.place * shift, cell.median_rounds()
         line.append((x, middle if middle is not None and middle < math.inf else math.nan))
         reached = [r.rounds for r in cell.reaches.values() if r.rounds is not None]
         missed = len(reached) < len(cell.reaches)

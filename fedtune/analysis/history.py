@@ -7,10 +7,10 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from fedtune.analysis.axis import DEFAULTS
 from fedtune.analysis.expected import read_expected
-from fedtune.analysis.predictions import with_predictions
+from fedtune.analysis.predictions import with_artifacts
 from fedtune.analysis.tracked import Sweep, TrackedTrial, current, judged, named_apart
-from fedtune.config import UNHASHED, TrialConfig
 from fedtune.errors import BadInput, did_you_mean
 from fedtune.tracking import names
 from fedtune.tracking.connection import connect, experiment_of_environment, run_of_environment
@@ -25,17 +25,11 @@ ROUND_METRICS = (
     "comm/bytes",
     "clients/drift",
     "clients/agreement",
+    "clients/accuracy_worst",
     "server/update_norm",
     "time/round_s",
     "time/eval_s",
 )
-
-#: What a run has that was tracked before a setting came to be.
-_DEFAULTS = {
-    name: str(field.default)
-    for name, field in TrialConfig.model_fields.items()
-    if name not in UNHASHED and not field.is_required()
-}
 
 
 def load_sweep(uri: str, wanted: str | None) -> Sweep:
@@ -76,7 +70,7 @@ def load_sweep(uri: str, wanted: str | None) -> Sweep:
     told = parent.data.tags.get(names.TRIALS, "")
     every = [_read(client, run) for key, run in newest.items() if names.is_listed(key, told)]
     kept, expected = named_apart(current(every), read_expected(parent.data.tags))
-    trials = judged(with_predictions(client, kept))
+    trials = judged(with_artifacts(client, kept))
     order = sorted(trials, key=lambda t: (t.model, t.dataset, t.variant, t.clients, t.seed))
     return Sweep(
         name,
@@ -107,7 +101,8 @@ def _latest(run: Run) -> int:
 
 
 def _read(client: MlflowClient, run: Run) -> TrackedTrial:
-    params, tags = _DEFAULTS | dict(run.data.params), dict(run.data.tags)
+    # A run that was tracked before a setting came to be has its default.
+    params, tags = DEFAULTS | dict(run.data.params), dict(run.data.tags)
     tracked = {key: float(value) for key, value in run.data.metrics.items()}
     clients = int(params["clients"])
     return TrackedTrial(
@@ -127,7 +122,7 @@ def _read(client: MlflowClient, run: Run) -> TrackedTrial:
         records=_records(client, run),
         tracked={k: v for k, v in tracked.items() if k.startswith("summary/")},
         rule=StopRule(
-            is_baseline=clients == 1,
+            is_baseline=tags[names.KIND] == "baseline",
             budget=int(tags["fedtune.budget_rounds"]),
             cap=int(tags["fedtune.max_rounds"]),
             eval_every=int(tags["fedtune.eval_every"]),

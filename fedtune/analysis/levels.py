@@ -137,12 +137,11 @@ def _rounds(seen: list[int]) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The cells of a model on a data set with one client, and with the most of which anything is
-    known.
-    """
+    """The cells of a model on a data set with one client, and with several."""
 
     alone: Cell
     spread: Cell
+    where: str = ""  # on which data set, and at which value of x unless that is K
 
     @property
     def one(self) -> Reached:
@@ -152,7 +151,7 @@ class Comparison:
 
     @property
     def many(self) -> Reached:
-        """The most clients, over the seeds that are compared and those that diverged."""
+        """Several clients, over the seeds that are compared and those that diverged."""
         shared, diverged = self._shared(), Reached(self.spread).diverged
         kept = [*shared, *(trial.seed for trial in diverged)]
         return Reached(_only(self.spread, kept) if shared else self.spread)
@@ -176,11 +175,14 @@ def _only(cell: Cell, seeds: Sequence[int]) -> Cell:
     return replace(cell, trials={s: t for s, t in cell.trials.items() if s in seeds})
 
 
-def comparison(grid: Grid, series: Series) -> Comparison | None:
-    """The comparison of a series; None without a federated trial that got anywhere."""
+def comparisons(grid: Grid, series: Series) -> list[Comparison]:
+    """Those of a series, in the order of x; of K the largest of which anything is known."""
     federated = [
         cell
         for cell in grid.cells(series)
-        if cell.clients > 1 and (cell.reaches or Reached(cell).known or Reached(cell).diverged)
+        if not cell.is_baseline and (cell.reaches or Reached(cell).known or Reached(cell).diverged)
     ]
-    return Comparison(grid.cell(series, 1), federated[-1]) if federated else None
+    told = federated[-1:] if grid.axis.is_clients else federated
+    return [
+        Comparison(grid.alone(series, cell.x), cell, grid.where(series, cell.x)) for cell in told
+    ]

@@ -15,7 +15,7 @@ _BY_SERIES = ("learning_rate", "budget_rounds", "max_rounds", "text_column", "la
 _TOLD = {
     *("clients", "seed", "sweep", "kind", "trial_id", "baseline_trial_id"),
     *("model_hash", "dataset_hash", "outcome", "collapsed", "diverged", "predictions"),
-    *("logged_model", "hardware", "libraries", "writer"),
+    *("logged_model", "hardware", "libraries", "writer", "partition_file"),
 }
 
 
@@ -108,7 +108,7 @@ def history(sweep: Sweep, grid: Grid) -> list[tuple[str, str]]:
 
 def settings_age(sweep: Sweep, grid: Grid) -> str:
     """Are the settings older than the first federated trial? In words, with both times."""
-    federated = [trial.started_ms for trial in grid.trials if trial.clients > 1]
+    federated = [trial.started_ms for trial in grid.trials if not trial.is_baseline]
     begun = f"the first federated trial began {_moment(min(federated))}" if federated else ""
     then = begun or "no federated trial has begun"
     file = sweep.tags.get(names.SWEEP_FILE)

@@ -40,8 +40,9 @@ class Section:
 class Content:
     """Everything that the page shows, in its order.
 
-    ``short`` has, for names in tables that are long, what stands for them; ``absent`` the numbers
-    of figures for which there is no data.
+    ``joined`` says how clients are joined, where that is the same everywhere. ``short`` has, for
+    names in tables that are long, what stands for them; ``absent`` the numbers of figures for which
+    there is no data.
     """
 
     sweep: str
@@ -57,7 +58,8 @@ class Content:
     history: Sequence[tuple[str, str]]
     settings: Sequence[tuple[str, str]]
     short: Mapping[str, str]
-    clients: Sequence[int]
+    joined: str
+    num_colours: int
 
 
 def page(content: Content) -> str:
@@ -69,7 +71,7 @@ def page(content: Content) -> str:
     anchors += [("tables", "Tables"), ("settings", "Settings")]
     svg = {
         figure.number: Markup(
-            style.for_page(figure.svg, figure.drawn.name, figure.drawn.title, content.clients)
+            style.for_page(figure.svg, figure.drawn.name, figure.drawn.title, content.num_colours)
         )
         for figure in content.figures
     }
@@ -81,6 +83,6 @@ def page(content: Content) -> str:
         first=FIRST,
         further=further,
         css=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
-        colours=style.variables(content.clients),
+        colours=style.variables(content.num_colours),
         generator=GENERATOR,
     )

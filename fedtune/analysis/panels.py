@@ -1,4 +1,4 @@
-"""Panels of a figure: how they are arranged, their axes of K, titles that fit, and the legend."""
+"""Panels of a figure: how they are arranged, their axes of x, titles that fit, and the legend."""
 
 from __future__ import annotations
 
@@ -73,43 +73,44 @@ def title(axes: Axes, *lines: str) -> None:
     axes.set_title("\n".join(lines), loc="center", x=0.0, horizontalalignment="left")
 
 
-def k_axis(axes: Axes, clients: Sequence[int]) -> None:
-    """An axis of K: log2, a tick for each K, and its number where there is room."""
+def x_axis(axes: Axes, places: Sequence[float], texts: Sequence[str]) -> None:
+    """An axis of K, say: log2, a tick at each place, and its text where there is room."""
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(list(clients)))
+    axes.xaxis.set_major_locator(FixedLocator(list(places)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels(_roomy(clients))
-    axes.set_xlim(min(clients) / 1.35, max(clients) * 1.35)
+    axes.set_xticklabels(_roomy(places, texts))
+    axes.set_xlim(min(places) / 1.35, max(places) * 1.35)
 
 
-def _roomy(clients: Sequence[int]) -> list[str]:
-    """The numbers, without those that would touch the one before or the last."""
-    span = math.log2(max(clients) / min(clients)) + 0.9
+def _roomy(places: Sequence[float], texts: Sequence[str]) -> list[str]:
+    """The texts, without those that would touch the one before or the last."""
+    last = math.log2(places[-1])
+    span = last - math.log2(places[0]) + 0.9
     told, end = [], -math.inf
-    for number in clients:
-        place = math.log2(number)
-        need = span * (0.03 + 0.022 * len(str(number)))
-        free = place - end >= need and (
-            number == clients[-1] or math.log2(clients[-1]) - place >= need
-        )
-        told.append(str(number) if free or number == clients[-1] else "")
-        end = place if told[-1] else end
+    for text, at in zip(texts, map(math.log2, places), strict=True):
+        need = span * (0.03 + 0.022 * len(text))
+        free = at - end >= need and (at == last or last - at >= need)
+        told.append(text if free or at == last else "")
+        end = at if told[-1] else end
     return told
 
 
-def shifts(clients: Sequence[int], count: int) -> list[float]:
-    """A factor on K for each of so many models, so that their markers stand side by side."""
-    gaps = [math.log2(b / a) for a, b in itertools.pairwise(clients)]
+def shifts(places: Sequence[float], count: int) -> list[float]:
+    """A factor on places for each of so many models, so that their markers stand side by side."""
+    gaps = [math.log2(b / a) for a, b in itertools.pairwise(places)]
     step = min(0.14, 0.6 * min(gaps, default=1.0) / max(count - 1, 1))
     return [2 ** (step * (index - (count - 1) / 2)) for index in range(count)]
 
 
 def finish(made: Figure, handles: Sequence[Line2D]) -> None:
-    """Add the legend above the panels, make room for it, and make every title fit its panel."""
-    legend = _legend(made, handles)
-    width, height = made.get_size_inches()
-    rows = legend.get_window_extent().height / made.dpi
-    made.set_size_inches(width, height + rows)
+    """Add the legend above the panels, where there is one, make room for it, and make every title
+    fit its panel.
+    """
+    if handles:
+        legend = _legend(made, handles)
+        width, height = made.get_size_inches()
+        rows = legend.get_window_extent().height / made.dpi
+        made.set_size_inches(width, height + rows)
     made.draw_without_rendering()
     for axes in made.axes:
         panel = axes.get_window_extent()

@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from sqlalchemy.exc import SQLAlchemyError
 
-from fedtune.analysis import curves, figures, origin, page, style, summary, tables
+from fedtune.analysis import by_client, curves, figures, origin, page, style, summary, tables
 from fedtune.analysis.drawing import Drawn
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.history import load_sweep
 from fedtune.analysis.naming import Names, names_of
 from fedtune.analysis.paper.part import part_of
+from fedtune.analysis.strategies import averages, by_strategy, compares_strategies
 from fedtune.analysis.table import Table
 from fedtune.analysis.tracked import Sweep
 from fedtune.errors import check_writable, first_line
@@ -38,7 +39,11 @@ FIGURES: Mapping[int, Callable[[Grid], Drawn | None]] = {
     4: curves.accuracy_per_step,
     5: curves.accuracy_per_byte,
     6: figures.clients_apart,
+    7: by_client.classes_of_clients,
+    8: by_client.accuracy_by_client,
 }
+#: Those that are about clients that differ.
+CLIENT_BY_CLIENT = (7, 8)
 
 
 def print_report(sweep: str | None, out: Path, uri: str | None, console: Console) -> int:
@@ -107,6 +112,8 @@ def build(sweep: Sweep, folder: Path) -> tuple[page.Content, list[str]]:
         origin.trained_on(grid),
     ]
     cost = summary.cost(grid)
+    if compares_strategies(grid):
+        made.insert(0, by_strategy(grid))
     _write(folder / "tables", [cost, *made])
     for name, text in paper.files.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -117,7 +124,7 @@ def build(sweep: Sweep, folder: Path) -> tuple[page.Content, list[str]]:
         sentences=summary.sentences(shown),
         cost=cost,
         figures=drawn,
-        absent=[number for number in FIGURES if number not in have],
+        absent=[number for number in _of_interest(grid) if number not in have],
         caveats=[*summary.caveats(shown), *names.notes()],
         missing=grid.missing(),
         sections=paper.sections,
@@ -125,10 +132,17 @@ def build(sweep: Sweep, folder: Path) -> tuple[page.Content, list[str]]:
         history=origin.history(sweep, grid),
         settings=origin.settings(grid),
         short=names.in_tables(grid),
-        clients=grid.clients,
+        joined=" by federated averaging" if averages(grid) else "",
+        num_colours=len(grid.xs),
     )
     (folder / "index.html").write_text(page.page(content), encoding="utf-8")
     return content, [*names.notes(), *paper.lines]
+
+
+def _of_interest(grid: Grid) -> list[int]:
+    """The numbers of the figures that a reader looks for."""
+    differ = any(trial.spread != "iid" for trial in grid.trials)
+    return [number for number in FIGURES if differ or number not in CLIENT_BY_CLIENT]
 
 
 def _draw(grid: Grid, names: Names, folder: Path) -> list[page.Numbered]:

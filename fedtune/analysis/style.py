@@ -25,6 +25,8 @@ _SHADE = ("#00000040", "#ffffff40")
 #: Colours of Okabe and Ito that colour-blind readers tell apart, and lighter ones for dark pages.
 _MODELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#4b4b8f")
 _MODELS_DARK = ("#5cb8ef", "#ff9352", "#3fd3a2", "#f0a6cf", "#d9bb4a", "#a9a9f0")
+#: How much a client has of something: this colour, more or less opaque.
+SHARES = _MODELS[0]
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 #: One scale over K: the part of viridis that is read on white, and the part that is read on black.
@@ -99,9 +101,9 @@ def model_look(index: int) -> dict[str, Any]:
     }
 
 
-def k_colours(clients: Sequence[int]) -> dict[int, str]:
-    """A colour for each K, evenly along the scale in the order of K."""
-    return dict(zip(clients, _scale(len(clients), *_K_LIGHT), strict=True))
+def x_colours(xs: Sequence[float]) -> dict[float, str]:
+    """A colour for each K, or other value, evenly along the scale in their order."""
+    return dict(zip(xs, _scale(len(xs), *_K_LIGHT), strict=True))
 
 
 def _scale(count: int, low: float, high: float) -> list[str]:
@@ -109,8 +111,10 @@ def _scale(count: int, low: float, high: float) -> list[str]:
     return [to_hex(colormaps["viridis"](step)) for step in steps]
 
 
-def variables(clients: Sequence[int]) -> dict[str, tuple[str, str]]:
-    """The colours as CSS variables for a page: name, colour on light, colour on dark."""
+def variables(count: int) -> dict[str, tuple[str, str]]:
+    """The colours as CSS variables for a page: name, colour on light, colour on dark; so many of
+    the scale over K.
+    """
     named = {
         "ink": (INK, "#ececf1"),
         "muted": (MUTED, "#a2a2ad"),
@@ -118,7 +122,6 @@ def variables(clients: Sequence[int]) -> dict[str, tuple[str, str]]:
         "shade": _SHADE,
     }
     named |= {f"m{i}": pair for i, pair in enumerate(zip(_MODELS, _MODELS_DARK, strict=True))}
-    count = len(clients)
     pairs = zip(_scale(count, *_K_LIGHT), _scale(count, *_K_DARK), strict=True)
     return named | {f"k{i}": pair for i, pair in enumerate(pairs)}
 
@@ -138,11 +141,11 @@ def save_pdf(figure: Figure) -> bytes:
     return data.getvalue()
 
 
-def for_page(svg: str, name: str, title: str, clients: Sequence[int]) -> str:
+def for_page(svg: str, name: str, title: str, count: int) -> str:
     """An SVG to stand in a page: colours follow the page's variables, ids are its own."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.S)
     svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    for variable, (light, _) in variables(clients).items():
+    for variable, (light, _) in variables(count).items():
         svg = svg.replace(light, f"var(--{variable})")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

@@ -7,35 +7,22 @@ from collections.abc import Sequence
 from fedtune.analysis import numbers
 from fedtune.analysis.drawing import labels
 from fedtune.analysis.grid import Cell, Grid
-from fedtune.analysis.levels import Comparison, Reached, comparison, stopped_early
+from fedtune.analysis.levels import Comparison, Reached, comparisons, stopped_early
 from fedtune.analysis.table import Table, Value
-from fedtune.analysis.tables import points, tenths
+from fedtune.analysis.tables import points, tenths, x_columns, x_value
 from fedtune.analysis.tracked import Reach, TrackedTrial
 
 
 def cost(grid: Grid) -> Table:
-    """Accuracy and rounds of each model and data set, at K = 1 and at its largest K."""
+    """Accuracy and rounds of each model and data set, at K = 1 and at its largest K, or at all that
+    runs along x.
+    """
     rows: list[list[Value]] = []
     early = False
     for series in grid.series:
-        found = comparison(grid, series)
-        if found is None:
-            continue
-        one, many = found.one, found.many
-        early |= bool(many.rounds)
-        rows.append(
-            [
-                series.label,
-                series.dataset,
-                found.spread.clients,
-                _accuracy(one),
-                _accuracy(many),
-                _points(found),
-                _rounds(found.alone),
-                _rounds(found.spread),
-                found.spread.reached_text() or _no_target(found.spread),
-            ]
-        )
+        for found in comparisons(grid, series):
+            early |= bool(found.many.rounds)
+            rows.append(_cost_row(grid, found))
     note = _about_cost(grid.most_seeds)
     note += (
         " Accuracies with a round are the last ones of trials that ended before the budget, and "
@@ -46,11 +33,32 @@ def cost(grid: Grid) -> Table:
         "What federation costs",
         note,
         [
-            *("model", "data set", "K", "accuracy, K = 1", "accuracy, this K", "points lost"),
+            *(
+                "model",
+                "data set",
+                *x_columns(grid),
+                "accuracy, K = 1",
+                "accuracy, this K",
+                "points lost",
+            ),
             *("rounds, K = 1", "rounds, this K", "reached"),
         ],
         rows,
     )
+
+
+def _cost_row(grid: Grid, found: Comparison) -> list[Value]:
+    return [
+        found.spread.series.label,
+        found.spread.series.dataset,
+        *x_value(grid, found.spread),
+        _accuracy(found.one),
+        _accuracy(found.many),
+        _points(found),
+        _rounds(found.alone),
+        _rounds(found.spread),
+        found.spread.reached_text() or _no_target(found.spread),
+    ]
 
 
 def _about_cost(num_seeds: int) -> str:
@@ -100,8 +108,8 @@ def sentences(grid: Grid) -> list[str]:
 
 
 def _sentence(grid: Grid, label: str) -> str:
-    rows = [comparison(grid, series) for series in grid.series if series.label == label]
-    found = [row for row in rows if row is not None]
+    of_label = [series for series in grid.series if series.label == label]
+    found = [row for series in of_label for row in comparisons(grid, series)]
     if not found:
         return ""
     clients = max(row.spread.clients for row in found)
@@ -127,12 +135,12 @@ def _nothing(row: Comparison) -> str:
     told, many = row.one.text(), row.many
     what = many.mean_text() if many.known else many.text()
     also = f"; spread over {row.spread.clients} {what}" if what else ""
-    return f"{row.one.cell.series.dataset} ({told}{also})"
+    return f"{row.where} ({told}{also})"
 
 
 def _fails(row: Comparison) -> str:
     """Said of trials that learned nothing, fell back to chance or diverged; else nothing."""
-    dataset, many = row.many.cell.series.dataset, row.many
+    dataset, many = row.where, row.many
     if many.has_diverged:
         return f"diverges on {dataset}{many.text().removeprefix('diverged')}"
     if not many.at_chance:
@@ -147,12 +155,8 @@ def _losses(found: Sequence[Comparison]) -> list[str]:
     What ended before the budget is told by itself, with its round.
     """
     known = [row for row in found if row.less.values and not row.many.at_chance]
-    whole = [(row.less.mean, row.many.cell.series.dataset) for row in known if not row.many.rounds]
-    early = [
-        (row.less.mean, f"{row.many.cell.series.dataset}, {row.many.rounds}")
-        for row in known
-        if row.many.rounds
-    ]
+    whole = [(row.less.mean, row.where) for row in known if not row.many.rounds]
+    early = [(row.less.mean, f"{row.where}, {row.many.rounds}") for row in known if row.many.rounds]
     told = []
     if whole:
         single = f" ({whole[0][1]})" if len(whole) == 1 else ""

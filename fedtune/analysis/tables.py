@@ -18,31 +18,30 @@ from fedtune.analysis.tracked import TrackedTrial
 def per_trial(grid: Grid) -> Table:
     """Every trial with what it amounts to."""
     header = [
-        *("model", "data set", "K", "seed", "outcome", "rounds run", "accuracy at budget"),
+        *("model", "data set", *x_columns(grid), "seed", "outcome", "rounds run"),
+        *("accuracy at budget",),
         *("of baseline", "retention", "rounds to target", "steps to target", "bytes to target"),
         *("final accuracy", "minutes", "trial"),
     ]
-    order = [t for s in grid.series for c in grid.cells(s) for t in c.trials.values()]
     return Table(
         "trials",
         "Every trial",
         "Retention is the part of the baseline's accuracy above chance that is kept at the budget. "
         "Minutes are those of computing rounds and evaluations." + _about_early(grid),
         header,
-        [_trial_row(trial) for trial in order],
+        [_trial_row(grid, cell, t) for cell in grid.every_cell() for t in cell.trials.values()],
     )
 
 
-def _trial_row(trial: TrackedTrial) -> list[Value]:
+def _trial_row(grid: Grid, cell: Cell, trial: TrackedTrial) -> list[Value]:
     summary, reach = trial.summary, trial.reach
-    label = f"{trial.model} ({trial.variant})" if trial.variant else trial.model
     base = trial.baseline_test_accuracy
     missed = reach is not None and reach.rounds is None
     collapsed = ", collapsed" if summary is not None and summary.collapsed else ""
     return [
-        label,
-        trial.dataset,
-        trial.clients,
+        cell.series.label,
+        cell.series.dataset,
+        *x_value(grid, cell),
         trial.seed,
         trial.state + collapsed,
         trial.records[-1]["round"] if trial.records else None,
@@ -75,23 +74,33 @@ def _about_early(grid: Grid) -> str:
     )
 
 
+def _total(trial: TrackedTrial, metric: str) -> int | None:
+    """What a total had come to when the target was met."""
+    found = trial.at(trial.reach.rounds, metric) if trial.reach is not None else None
+    return None if found is None else int(found)
+
+
 def _steps(trial: TrackedTrial) -> int | None:
-    reach = trial.reach
-    return None if reach is None or reach.rounds is None else reach.rounds * trial.steps_per_round
+    return _total(trial, "steps/sequential")
 
 
 def _bytes(trial: TrackedTrial) -> int | None:
     """What clients and server have sent until the target was met."""
-    reach = trial.reach
-    if reach is None or reach.rounds is None:
-        return None
-    return next(int(r["comm/bytes"]) for r in trial.records if r["round"] == reach.rounds)
+    return _total(trial, "comm/bytes")
 
 
 def per_cell(grid: Grid) -> Table:
     """Means over seeds of every model, data set and K."""
     header = [
-        *("model", "data set", "K", "seeds at budget", "accuracy at budget", "spread", "95 % low"),
+        *(
+            "model",
+            "data set",
+            *x_columns(grid),
+            "seeds at budget",
+            "accuracy at budget",
+            "spread",
+            "95 % low",
+        ),
         *("95 % high", "lost to K = 1", "lost, 95 % low", "lost, 95 % high", "retention"),
         *("median rounds to target", "reached", "peak memory (MB)"),
     ]
@@ -104,13 +113,28 @@ def per_cell(grid: Grid) -> Table:
         "difference to K = 1, paired by seed and by test example. Peak memory is that of "
         "trials that had a process of their own." + _about_early(grid),
         header,
-        [_cell_row(grid, cell) for series in grid.series for cell in grid.cells(series)],
+        [_cell_row(grid, cell) for cell in grid.every_cell()],
     )
 
 
 def lost(grid: Grid, cell: Cell) -> Sample:
     """How much lower than at K = 1 the accuracy at the budget is."""
-    return difference(grid.cell(cell.series, 1).sample(ACCURACY), cell.sample(ACCURACY))
+    return difference(grid.alone(cell.series, cell.x).sample(ACCURACY), cell.sample(ACCURACY))
+
+
+def x_columns(grid: Grid) -> list[str]:
+    """K, and beside it what else runs along x."""
+    return ["K"] if grid.axis.is_clients else ["K", grid.axis.field]
+
+
+def x_value(grid: Grid, cell: Cell) -> list[Value]:
+    """What stands in these columns."""
+    return [cell.clients] if grid.axis.is_clients else [cell.clients, cell.text]
+
+
+def x_text(grid: Grid, x: float) -> Value:
+    """A value along x by itself: K as a number."""
+    return int(x) if grid.axis.is_clients else grid.axis.text(x)
 
 
 def points(sample: Sample) -> str:
@@ -135,18 +159,18 @@ def _cell_row(grid: Grid, cell: Cell) -> list[Value]:
     accuracy, less = cell.sample(ACCURACY), lost(grid, cell)
     seen, kept = list(accuracy.values.values()), cell.sample(RETENTION).values.values()
     peaks = cell.values(lambda trial: trial.peak_memory_mb).values()
-    federated = less.values and cell.clients > 1
+    federated = less.values and not cell.is_baseline
     mean: Value = numbers.mean(seen) if seen else None
     lost_mean: Value = less.mean if federated else None
     early = Reached(cell)
     if not seen and early.rounds:
         mean = Early(early.sample.mean, early.rounds)
-        below = difference(grid.cell(cell.series, 1).sample(ACCURACY), early.sample)
+        below = difference(grid.alone(cell.series, cell.x).sample(ACCURACY), early.sample)
         lost_mean = Early(below.mean, early.rounds) if below.values else None
     return [
         cell.series.label,
         cell.series.dataset,
-        cell.clients,
+        *x_value(grid, cell),
         len(seen),
         mean,
         numbers.spread(seen),
@@ -163,27 +187,36 @@ def _cell_row(grid: Grid, cell: Cell) -> list[Value]:
 def ranks(grid: Grid) -> Table:
     """Which model is best at each K, and by how much."""
     names = labels(grid)
+    several = len(grid.models) < len(names)
     rows: list[list[Value]] = []
     for dataset in grid.datasets if len(names) > 1 else ():
-        for clients in grid.clients:
+        for x in grid.xs:
             found = {
                 series.label: sample
                 for series in grid.series
                 if series.dataset == dataset
-                and (sample := grid.cell(series, clients).sample(ACCURACY)).values
+                and (sample := grid.cell(series, x).sample(ACCURACY)).values
             }
-            if found:
-                rows.append([dataset, clients, *_ranked(found, names)])
+            # Baselines that all share are no contest.
+            if found and not (len(found) > 1 and _same(grid, dataset, x)):
+                rows.append([dataset, x_text(grid, x), *_ranked(found, names)])
     return Table(
         "ranks",
-        "Rank of models at each K",
+        f"Rank{'s' if several else ' of models'} at each {grid.axis.title}",
         "By mean accuracy at the budget, which stands in brackets, over the seeds that all models "
         "of the row have. The lead is that of the first over the second in percentage points, with "
         "its interval; of fewer than five seeds ± is what the test set leaves open, and the range "
         "is over seeds.",
-        ["data set", "K", *names, "lead"],
+        ["data set", grid.axis.column, *names, "lead"],
         rows,
     )
+
+
+def _same(grid: Grid, dataset: str, x: float) -> bool:
+    """Have all series of a data set the same trials here?"""
+    cells = [grid.cell(series, x) for series in grid.series if series.dataset == dataset]
+    ids = {tuple(trial.trial_id for trial in cell.trials.values()) for cell in cells}
+    return len(ids - {()}) == 1
 
 
 def _ranked(found: Mapping[str, Sample], names: Sequence[str]) -> list[Value]:
@@ -203,38 +236,49 @@ def _ranked(found: Mapping[str, Sample], names: Sequence[str]) -> list[Value]:
 def to_target(grid: Grid) -> Table:
     """What reaching the target takes: rounds, steps, bytes, and what steps alone would predict."""
     rows: list[list[Value]] = []
-    for series in grid.series:
-        alone = grid.cell(series, 1)
-        for cell in grid.cells(series):
-            if not cell.reaches:
-                continue
-            steps = _median([_steps(trial) for trial in cell.trials.values() if trial.reach])
-            sent = _median([_bytes(trial) for trial in cell.trials.values() if trial.reach])
-            per_round = max(trial.steps_per_round for trial in cell.trials.values() if trial.reach)
-            needed = _median([_steps(trial) for trial in alone.trials.values() if trial.reach])
-            rows.append(
-                [
-                    series.label,
-                    series.dataset,
-                    cell.clients,
-                    cell.reached_text(),
-                    cell.median_text(),
-                    math.ceil(needed / per_round) if needed else None,
-                    round(steps) if steps else None,
-                    round(sent) if sent is not None else None,
-                ]
-            )
+    for cell in grid.every_cell():
+        with_target = [trial for trial in cell.trials.values() if trial.reach]
+        if not with_target:
+            continue
+        alone = grid.alone(cell.series, cell.x).trials.values()
+        per_round = max(trial.steps_per_round for trial in with_target)
+        needed = _median([_steps(trial) for trial in alone if trial.reach])
+        rows.append(
+            [
+                cell.series.label,
+                cell.series.dataset,
+                *x_value(grid, cell),
+                cell.reached_text(),
+                cell.median_text(),
+                math.ceil(needed / per_round) if needed else None,
+                *effort(with_target),
+            ]
+        )
     return Table(
         "to-target",
         "Rounds, steps and bytes to target",
         "Medians over seeds, empty where half or more did not reach it. By steps alone: the "
         "rounds in which a client takes as many steps, one after another, as K = 1 needs.",
         [
-            *("model", "data set", "K", "reached", "median rounds", "rounds by steps alone"),
+            *(
+                "model",
+                "data set",
+                *x_columns(grid),
+                "reached",
+                "median rounds",
+                "rounds by steps alone",
+            ),
             *("median steps", "bytes (median)"),
         ],
         rows,
     )
+
+
+def effort(with_target: Sequence[TrackedTrial]) -> list[Value]:
+    """The medians of steps and bytes to target."""
+    steps = _median([_steps(trial) for trial in with_target])
+    sent = _median([_bytes(trial) for trial in with_target])
+    return [round(steps) if steps else None, round(sent) if sent is not None else None]
 
 
 def _median(values: Sequence[int | None]) -> float | None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtune.analysis.expected import NOTHING_EXPECTED, Expected
+from fedtune.analysis.axis import Naming, Settings, spread_of
+from fedtune.analysis.expected import NOTHING_EXPECTED, Expected, Place
 from fedtune.analysis.words import on_one_line
-from fedtune.config import UNHASHED
+from fedtune.config import OF_CLIENTS
 from fedtune.tracking import names
 from fedtune.trial.stopping import (
     Baseline,
@@ -25,9 +26,6 @@ from fedtune.trial.stopping import (
     read_baseline,
     summarize,
 )
-
-#: What every run's name has; any other setting that varies makes a variant.
-_OWN_FIELDS = ("model", "dataset", "clients", "seed")
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,12 @@ class Reach:
 class Tested:
     """Which test examples a trial classified rightly after its budget.
 
-    ``test_set`` is a digest of the labels: trials that share it were tested on the same examples in
-    the same order.
+    ``test_set`` is a digest of the ``labels``: trials that share it were tested on the same
+    examples in the same order.
     """
 
     test_set: str
+    labels: NDArray[np.int64]
     correct: NDArray[np.bool_]
 
 
@@ -64,7 +63,8 @@ class TrackedTrial:
 
     ``facts`` are tracked once (``data/*``, ``model/*``, ``steps/per_round``); ``variant`` names
     swept settings other than model, data set, clients and seed ("" where there are none).
-    ``state`` is the outcome, or how far the trial has got.
+    ``state`` is the outcome, or how far the trial has got. ``shares`` (K, C) are the training
+    examples of each class that each client has, where that is tracked.
     """
 
     name: str
@@ -90,6 +90,28 @@ class TrackedTrial:
     baseline_tested: Tested | None = None
     ended: bool = False
     state: str = ""
+    shares: NDArray[np.int64] | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        """Is it centralised training, which others are held against?"""
+        return self.tags[names.KIND] == "baseline"
+
+    @property
+    def settings(self) -> Settings:
+        """Its parameters, and whether those about clients matter."""
+        return Settings(self.params, self.is_baseline)
+
+    @cached_property
+    def family(self) -> tuple[str, ...]:
+        """The settings that it shares with its baselines, of whatever seed."""
+        apart = ("clients", "seed", *OF_CLIENTS)
+        return tuple(f"{k}={self.params[k]}" for k in sorted(self.params) if k not in apart)
+
+    @property
+    def spread(self) -> str:
+        """How its clients differ: ``iid``, ``dirichlet 0.1``."""
+        return spread_of(self.params)
 
     @property
     def chance(self) -> float:
@@ -146,6 +168,10 @@ class TrackedTrial:
             return None
         return Reach(self.summary.rounds_to_target, self.rule.last)
 
+    def at(self, round_num: int | None, metric: str) -> float | None:
+        """A metric after a round; None where either is not known."""
+        return None if round_num is None else accuracy_at(self.records, round_num, metric)
+
     @cached_property
     def curve(self) -> dict[int, float]:
         """Test accuracy by round, evaluated rounds only."""
@@ -197,14 +223,10 @@ def current(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:
     A new engine, say, gives every trial and its baseline another id, and what was run before stays
     in MLflow. Comparisons across the two would not be paired.
     """
-    newest: dict[tuple[str, ...], str] = {}
+    newest: dict[tuple[object, ...], str] = {}
     for trial in sorted(trials, key=lambda trial: trial.started_ms):
-        newest[_settings(trial)] = trial.baseline_id
-    return [trial for trial in trials if trial.baseline_id == newest[_settings(trial)]]
-
-
-def _settings(trial: TrackedTrial) -> tuple[str, ...]:
-    return tuple(f"{key}={trial.params[key]}" for key in sorted(trial.params) if key != "clients")
+        newest[trial.family, trial.seed] = trial.baseline_id
+    return [trial for trial in trials if trial.baseline_id == newest[trial.family, trial.seed]]
 
 
 def named_apart(
@@ -213,22 +235,28 @@ def named_apart(
     """Trials and plan with short names for models and data sets, and the variant of each trial."""
     models = _tails({trial.params["model"] for trial in trials} | set(expected.models))
     datasets = _tails({trial.params["dataset"] for trial in trials} | set(expected.datasets))
-    values: dict[tuple[str, str, str], set[str]] = {}
-    for trial in trials:
-        for field, value in trial.params.items():
-            if field not in (*_OWN_FIELDS, *UNHASHED):
-                values.setdefault((trial.model, trial.dataset, field), set()).add(value)
-    varied = sorted({field for (_, _, field), seen in values.items() if len(seen) > 1})
-    named = [
-        replace(
-            trial,
-            model=models[trial.model],
-            dataset=datasets[trial.dataset],
-            variant=", ".join(f"{field}={trial.params[field]}" for field in varied),
+    planned = expected.settings([trial.params for trial in trials])
+    naming = Naming.of([*(trial.settings for trial in trials), *planned], expected.clients)
+
+    def where(settings: Settings) -> Place:
+        params = settings.params
+        return Place(
+            models[params["model"]],
+            naming.dataset(datasets[params["dataset"]], settings),
+            naming.variant(settings),
+            naming.axis.of(settings),
+            int(params["seed"]),
+            int(params["clients"]),
+            settings.is_baseline,
         )
-        for trial in trials
-    ]
-    return named, expected.renamed(models, datasets)
+
+    named = []
+    for trial in trials:
+        place = where(trial.settings)
+        named.append(
+            replace(trial, model=place.model, dataset=place.dataset, variant=place.variant)
+        )
+    return named, expected.renamed(models, datasets).placed(planned, where)
 
 
 def _tails(full: set[str]) -> dict[str, str]:

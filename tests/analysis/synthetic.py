@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import json
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +20,7 @@ from fedtune.analysis.expected import NOTHING_EXPECTED, Expected
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.history import ROUND_METRICS
 from fedtune.config import TrialConfig
+from fedtune.data.partition import partition
 from fedtune.tracking import names
 from fedtune.tracking.projection import Projection
 from fedtune.trial.identity import Trial
@@ -110,7 +112,7 @@ def _read(result: Result) -> Baseline | None:
 def _record(trial: Trial, facts: dict[str, Any], step: int, curve: Curve) -> dict[str, Any]:
     clients, num_test = trial.config.clients, facts["data/test_examples"]
     accuracy = round(min(max(curve(trial, step), 0.0), 1.0) * num_test) / num_test
-    sent = 8 * clients * facts["model/parameters"] if clients > 1 else 0
+    sent = 0 if trial.is_baseline else 8 * clients * facts["model/parameters"]
     record = {
         "round": step,
         "steps/sequential": step * facts["steps/per_round"],
@@ -130,6 +132,8 @@ def _record(trial: Trial, facts: dict[str, Any], step: int, curve: Curve) -> dic
         }
         if clients > 1:
             record["clients/agreement"] = 0.8 - 0.1 * math.log2(clients)
+    if trial.config.partition != "iid":
+        record["clients/accuracy_worst"] = accuracy / 2
     return record
 
 
@@ -192,9 +196,7 @@ def whole_grid(
 def run_all(trials: Iterable[Trial], curve: Curve) -> list[Result]:
     """Results of all trials, each held against its baseline, which has to be among them."""
     trials = list(trials)
-    baselines = {
-        trial.trial_id: result_of(trial, curve) for trial in trials if trial.config.clients == 1
-    }
+    baselines = {trial.trial_id: result_of(trial, curve) for trial in trials if trial.is_baseline}
     return [
         baselines.get(trial.trial_id) or result_of(trial, curve, baselines.get(trial.baseline_id))
         for trial in trials
@@ -226,6 +228,27 @@ def with_answers(results: Iterable[Result], folder: Path) -> list[Result]:
         path.parent.mkdir()
         np.save(path, answers(result))
         kept.append(replace(result, predictions=path))
+    return kept
+
+
+def shares_of(trial: Trial) -> np.ndarray:
+    """Each client's examples of each class, as they are drawn of balanced classes."""
+    num_train, _, num_classes = sizes_of(trial.config.dataset)
+    labels = np.arange(num_train) % num_classes
+    return partition(labels, trial.config).label_counts(labels, num_classes)
+
+
+def with_partitions(results: Iterable[Result], folder: Path) -> list[Result]:
+    """The results with what each client has in files, where clients differ."""
+    kept = []
+    for result in results:
+        path = folder / result.trial.trial_id / "partition.json"
+        if result.trial.config.partition != "iid":
+            path.parent.mkdir(exist_ok=True)
+            shares = shares_of(result.trial).tolist()
+            path.write_text(json.dumps({"clients": [{"labels": row} for row in shares]}))
+            result = replace(result, partition=path)
+        kept.append(result)
     return kept
 
 
@@ -287,4 +310,57 @@ def _tracked(result: Result, answered: bool) -> tracked.TrackedTrial:
     )
     if not answered:
         return found
-    return replace(found, tested=predictions.read(answers(result), found))
+    shares = shares_of(trial) if config.partition != "iid" else None
+    return replace(found, tested=predictions.read(answers(result), found), shares=shares)
+
+
+#: How clients differ, and what is done about it: the axes of a study of strategies.
+SPREADS: tuple[dict[str, Any], ...] = (
+    {},
+    {"partition": "dirichlet", "partition_alpha": 1.0},
+    {"partition": "dirichlet", "partition_alpha": 0.1},
+)
+STRATEGIES: tuple[dict[str, Any], ...] = (
+    {},
+    {"strategy": "fedprox"},
+    {"strategy": "scaffold"},
+    {"strategy": "fedavgm"},
+    {"strategy": "fedadam", "server_learning_rate": 0.1},
+)
+
+
+def study(
+    clients: Iterable[int] = (8, 32),
+    seeds: Iterable[int] = (0,),
+    spreads: Iterable[Mapping[str, Any]] = SPREADS,
+    strategies: Iterable[Mapping[str, Any]] = STRATEGIES,
+    models: Iterable[str] = ("mini-bert",),
+    **settings: Any,
+) -> list[Trial]:
+    """Every strategy with every way in which clients differ, and the baselines they share."""
+    values: dict[str, Any] = {"budget_rounds": 6, "max_rounds": 8} | settings
+    points = [s | t for s, t in itertools.product(spreads, strategies)]
+    return [
+        trial
+        for model, seed in itertools.product(models, seeds)
+        for trial in (
+            make_trial(model, "ag-news", 1, seed, **values),
+            *(
+                make_trial(model, "ag-news", k, seed, **values | point)
+                for point, k in itertools.product(points, clients)
+            ),
+        )
+    ]
+
+
+def skewed(trial: Trial, step: int) -> float:
+    """Clients that differ lose most; SCAFFOLD makes up for half of it."""
+    config = trial.config
+    top = 0.9
+    if not trial.is_baseline:
+        lost = 0.02 * math.log2(config.clients)
+        if config.partition != "iid":
+            lost += 0.08 if config.partition_alpha < 1 else 0.03
+        lost *= 0.5 if config.strategy == "scaffold" else 1.0
+        top -= lost + 0.01 * config.seed
+    return 0.25 + (top - 0.25) * (1 - math.exp(-0.9 * step))

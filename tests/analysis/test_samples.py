@@ -141,7 +141,8 @@ def test_retention_by_example_has_the_retention_as_its_mean_and_k_1_has_no_error
 def with_one_example(trial: TrackedTrial) -> TrackedTrial:
     """The trial as if its test set had a single example."""
     facts = {**trial.facts, "data/test_examples": 1}
-    return replace(trial, facts=facts, tested=tracked.Tested("one", np.array([True])))
+    tested = tracked.Tested("one", np.array([0]), np.array([True]))
+    return replace(trial, facts=facts, tested=tested)
 
 
 @pytest.mark.parametrize("quantity", [ACCURACY, AREA], ids=lambda quantity: quantity.name)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 
+from fedtune.analysis.axis import DEFAULTS
 from fedtune.analysis.grid import TITLES, Grid, role_of
 
 #: The paper's models and data sets, by the names that :func:`role_of` gives.
 MODELS = ("bert", "albert", "distilbert")
 DATASETS = ("imdb", "yelp", "ag-news")
+
+#: Settings that the paper leaves as they are.
+_PLAIN = ("partition", "participation", "strategy", "server_optimizer")
 
 #: A trend over K takes more numbers of clients than a comparison of two.
 FEWEST_CLIENTS = 3
@@ -16,8 +20,13 @@ FEWEST_CLIENTS = 3
 
 def has_papers_shape(grid: Grid) -> bool:
     """Does some model of the paper, or one that stands for it, meet one of its data sets at three
-    numbers of clients or more, begun or planned?
+    numbers of clients or more, begun or planned? With federated averaging of IID clients that all
+    take part, and nothing else.
     """
+    planned_settings = grid.expected.settings([trial.params for trial in grid.trials])
+    everything = [*(trial.settings for trial in grid.trials), *planned_settings]
+    if any(each.params[field] != DEFAULTS[field] for each in everything for field in _PLAIN):
+        return False
     planned = itertools.product(grid.expected.models, grid.expected.datasets)
     clients: dict[tuple[str, str], set[int]] = {
         pair: set(grid.expected.clients) for pair in planned

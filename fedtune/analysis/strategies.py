@@ -1,0 +1,95 @@
+"""Strategies against how clients differ: what each one reaches, and what that takes."""
+
+from __future__ import annotations
+
+from fedtune.analysis import numbers
+from fedtune.analysis.axis import OWN_FIELDS, counts, strategy_of, varied
+from fedtune.analysis.grid import Cell, Grid
+from fedtune.analysis.quantities import ACCURACY
+from fedtune.analysis.table import Table, Value
+from fedtune.analysis.tables import effort
+from fedtune.analysis.tracked import TrackedTrial
+
+#: Settings that the columns for strategy and clients tell.
+_TOLD = (
+    *OWN_FIELDS,
+    *("strategy", "server_optimizer", "partition", "partition_alpha"),
+    *("shards_per_client", "examples_per_client"),
+)
+
+
+def compares_strategies(grid: Grid) -> bool:
+    """Has the sweep several strategies, or several ways in which clients differ?"""
+    federated = [trial for trial in grid.trials if not trial.is_baseline]
+    return len({(strategy_of(trial.params), trial.spread) for trial in federated}) > 1
+
+
+def averages(grid: Grid) -> bool:
+    """Is everything plain federated averaging?"""
+    return all(strategy_of(trial.params) == "fedavg" for trial in grid.trials)
+
+
+def by_strategy(grid: Grid) -> Table:
+    """Each strategy with each way in which clients differ and each K."""
+    rows = [_row(grid, cell) for cell in _cells(grid)]
+    return Table(
+        "strategies",
+        "Strategies and how clients differ",
+        "Accuracy at the budget, mean over seeds (the spread is the standard deviation). Rounds, "
+        "steps and bytes to target are medians over seeds: where half or more did not reach it, "
+        "rounds are > cap and the others empty. Worst client: the accuracy at the budget that the "
+        "server's model has for the client that it serves worst, where clients differ.",
+        [
+            *("model", "data set", "strategy", "clients", "K", "accuracy at budget", "spread"),
+            *("95 % low", "95 % high", "reached", "rounds to target", "steps to target"),
+            *("bytes to target", "worst client"),
+        ],
+        rows,
+    )
+
+
+def _cells(grid: Grid) -> list[Cell]:
+    """One strategy after another for each model, data set, K and way in which clients differ."""
+    cells = [cell for cell in grid.every_cell() if not cell.is_baseline]
+    trials = {id(cell): next(iter(cell.trials.values())) for cell in cells}
+
+    def order(cell: Cell) -> tuple[int, int, int, float]:
+        trial = trials[id(cell)]
+        dataset = grid.datasets.index(trial.dataset)
+        return grid.models.index(trial.model), dataset, trial.clients, cell.x
+
+    return sorted(cells, key=order)
+
+
+def _row(grid: Grid, cell: Cell) -> list[Value]:
+    trial = next(iter(cell.trials.values()))
+    accuracy = cell.sample(ACCURACY)
+    seen = list(accuracy.values.values())
+    with_target = [t for t in cell.trials.values() if t.reach]
+    worst = cell.values(worst_client).values()
+    return [
+        trial.model,
+        trial.dataset.removesuffix(f", {trial.spread}"),
+        _strategy(grid, trial),
+        trial.spread,
+        trial.clients,
+        numbers.mean(seen) if seen else None,
+        numbers.spread(seen),
+        *(accuracy.interval() or (None, None)),
+        cell.reached_text(),
+        cell.median_text(),
+        *effort(with_target),
+        numbers.mean(worst) if worst else None,
+    ]
+
+
+def worst_client(trial: TrackedTrial) -> float | None:
+    """The accuracy at the budget of the client that is served worst."""
+    return trial.at(trial.rule.budget, "clients/accuracy_worst")
+
+
+def _strategy(grid: Grid, trial: TrackedTrial) -> str:
+    """The strategy with whatever else varies."""
+    fields = [f for f in varied(t.settings for t in grid.trials) if f not in _TOLD]
+    others = [f"{f}={trial.params[f]}" for f in fields if counts(f, trial.settings)]
+    return ", ".join([strategy_of(trial.params), *others])
