@@ -42,6 +42,7 @@ from fedtune.run import session
 SHOWN = {
     "Sweep mini-bert-bbc-news": "what `make demo` printed",
     "reviews.csv: 800 training": "what such a command prints",
+    "dirichlet, partition_alpha 0.1:": "what such a command prints",
     "fedtune: clients='0'": "an error message; tests/commands/test_bad_input.py makes it",
     "tags.`fedtune.sweep` LIKE": "a filter for MLflow's page; test_the_filter_that_a_page_shows",
 }
@@ -246,6 +247,10 @@ def desk(tmp_path: Path, names: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     rows = (names / "reviews" / "train.csv").read_text()
     (tmp_path / "reviews.csv").write_text(rows)
     (tmp_path / "texts.csv").write_text(rows.replace("text,label", "text,author", 1))
+    lines = rows.splitlines()
+    authors = ["author", *(f"author {number % 5}" for number in range(len(lines) - 1))]
+    letters = [f"{line},{author}" for line, author in zip(lines, authors, strict=True)]
+    (tmp_path / "letters.csv").write_text("\n".join(letters) + "\n")
     (tmp_path / "columns.csv").write_text(rows.replace("text,label", "body,kind", 1))
     pair = {"premise": "a text", "hypothesis": "another", "label": 0}
     lines = [json.dumps(pair | {"label": row % 2}) for row in range(40)]
