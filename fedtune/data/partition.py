@@ -58,7 +58,16 @@ def own_partition(draw: Draw, labels: np.ndarray, config: TrialConfig) -> Partit
     none belongs to two.
     """
     rng = np.random.default_rng(derive_seed(config.seed, "partition", "own"))
-    clients = [np.asarray(c, np.int64) for c in draw(np.array(labels), config.num_clients, rng)]
+    drawn = draw(np.array(labels), config.num_clients, rng)
+    try:
+        clients = [np.asarray(c) for c in drawn]
+    except (TypeError, ValueError):
+        clients = [np.array([[]])]
+    # An empty list has no whole numbers, and is told of below.
+    if not all(c.ndim == 1 and (c.dtype.kind in "iu" or not len(c)) for c in clients):
+        message = "allowed is a list with an array of whole numbers, indices, for each client"
+        raise BadInput.of("partition", None, message)
+    clients = [c.astype(np.int64) for c in clients]
     everybody = np.concatenate([np.zeros(0, np.int64), *clients])
     told = {
         f"gives {len(clients)} clients; allowed are {config.num_clients}": len(clients)

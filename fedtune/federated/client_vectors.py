@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 
@@ -45,6 +46,13 @@ class ClientVectors:
         new = 0 if slot == self.EMPTY else 1 - slot
         self._vectors[client_id, new] = vector.detach().cpu().numpy()
         return new
+
+    def digest(self, client_id: int, slot: int) -> int:
+        """What tells a client's vector from any other: 64 bits of its SHA-256; 0 where EMPTY."""
+        if slot == self.EMPTY:
+            return 0
+        whole = hashlib.sha256(self.read(client_id, slot).numpy().data).digest()
+        return int.from_bytes(whole[:8], "little", signed=True)
 
     def flush(self) -> None:
         """Bring everything that was written to the disk."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from fedtune.federated.clients import Clients
 from fedtune.federated.local import Diverged
@@ -72,15 +73,22 @@ def federated_round(
     known = [clients.info(client_id) for client_id in cohort]
     if not all(client.num_examples for client in known):
         raise ValueError("every client needs at least one example")
-    weights = strategy.weights(known, server)
+    weights = [float(weight) for weight in strategy.weights(known, server)]
+    if len(weights) != len(known):
+        raise _unfit(strategy, "weights", f"{len(weights)} weights", f"{len(known)}, one a client")
     memory, mean_delta = dict(server.memory), torch.zeros_like(server.params)
     tally = Tally()
     updates = clients.train(server, strategy, cohort, round_num)
     for weight, update in zip(weights, updates, strict=True):
         tally.add(update, weight)
-        mean_delta.add_(strategy.receive(update, server, memory), alpha=weight)
+        delta = strategy.receive(update, server, memory)
+        _check_shape(strategy, "receive", delta, server)
+        mean_delta.add_(delta, alpha=weight)
     mean_norm = torch.linalg.vector_norm(mean_delta).item()
     step = strategy.step(server, mean_delta, memory, round_num)
+    _check_shape(strategy, "step", step, server)
+    if step.data_ptr() == server.params.data_ptr():
+        step = step.clone()  # it is added to in place below
     step_norm = mean_norm if step is mean_delta else torch.linalg.vector_norm(step).item()
     if not math.isfinite(step_norm):  # every client was finite, so their sum overflowed
         raise Diverged(round_num, None)
@@ -94,6 +102,19 @@ def federated_round(
         further=strategy.metrics(memory),
     )
     return Server(step.add_(server.params), memory), result
+
+
+def _check_shape(strategy: FedAvg, method: str, given: object, server: Server) -> None:
+    """Raise ValueError for what would be spread over all parameters, or is no vector at all."""
+    shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+    if shape != tuple(server.params.shape):
+        allowed = f"a tensor of shape {tuple(server.params.shape)}"
+        raise _unfit(strategy, method, str(shape), allowed)
+
+
+def _unfit(strategy: FedAvg, method: str, given: str, allowed: str) -> ValueError:
+    name = type(strategy).__name__
+    return ValueError(f"{name}.{method} gives {given}; allowed is {allowed}")
 
 
 def agreement(

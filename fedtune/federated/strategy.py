@@ -104,6 +104,9 @@ class FedAvg:
             return mean_delta
         return self.optimizer.update(mean_delta, memory)
 
+    def check_kept(self, server: Server) -> None:
+        """Raise ValueError where what is kept outside of the memory is not what the memory says."""
+
     def metrics(self, memory: dict[str, Tensor]) -> dict[str, float]:
         """What else is tracked of the round; what ``memory`` holds for it alone is taken out."""
         return {}

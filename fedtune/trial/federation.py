@@ -61,8 +61,9 @@ NOTHING_OWN = Own()
 class Federation:
     """Everything a trial computes with. ``server`` is the global model and what the strategy keeps.
 
-    ``folder`` is where a strategy may keep a file between processes. ``watch`` is told what is
-    being done. ``own`` are a strategy and a partition in place of those of the configuration.
+    ``vectors`` is the file in which a strategy may keep a vector for each client between processes.
+    ``watch`` is told what is being done. ``own`` are a strategy and a partition in place of those
+    of the configuration.
     """
 
     #: Of this process: models and data sets that there were federations of, and the rounds run.
@@ -73,7 +74,7 @@ class Federation:
         self,
         trial: Trial,
         watch: Watch = unwatched,
-        folder: Path | None = None,
+        vectors: Path | None = None,
         own: Own = NOTHING_OWN,
     ):
         self.trial, self._watch, config = trial, watch, trial.config
@@ -110,7 +111,7 @@ class Federation:
             self._heads_apart = config.head_init == "per_client"
             if self._heads_apart:
                 self._average_heads()
-            self.strategy = own.strategy or strategy_of(config, self.flat.num_parameters, folder)
+            self.strategy = own.strategy or strategy_of(config, self.flat.num_parameters, vectors)
             known = map(self._trained(0).info, range(len(self.clients)))
             params = self.flat.values.clone()
             self.server = Server(params, self.strategy.memory(params, list(known)))
@@ -167,7 +168,7 @@ class Federation:
             record["clients/agreement"] = result.agreement
         if config.participation < 1:
             record["clients/sampled"] = len(cohort)
-        record |= result.further
+        record |= self._further(result.further, record)
         if evaluates:
             record |= self._evaluate(server.params, round_num)
         self.server, self._totals = server, totals
@@ -207,6 +208,7 @@ class Federation:
         now = {"params_digest": digest(self.server.params), **_memory_digest(self.server)}
         if any(record.get(key) != value for key, value in now.items()):
             raise ValueError(f"{directory} does not hold the model of the last logged round")
+        self.strategy.check_kept(self.server)
 
     @property
     def commits_each_round(self) -> bool:
@@ -267,6 +269,19 @@ class Federation:
     def _cohort(self, round_num: int) -> list[int]:
         config = self.trial.config
         return cohort_of(round_num, len(self.clients), config.participation, config.seed)
+
+    def _further(self, told: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, float]:
+        """What the strategy tells of a round; ValueError where that is no number of its own."""
+        found = {name: float(value) for name, value in told.items()}
+        for name, value in found.items():
+            own = "/" in name and name not in record
+            if not (own and math.isfinite(value) and not name.startswith(("test/", "validation/"))):
+                kind = type(self.strategy).__name__
+                raise ValueError(
+                    f"{kind}.metrics gives {name!r}: {value}; allowed are finite numbers under "
+                    "names with a slash that no other metric has"
+                )
+        return found
 
     def _newcomers(self, round_num: int) -> set[int]:
         """The clients that train in this round for the first time."""

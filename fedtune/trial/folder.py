@@ -59,6 +59,7 @@ class TrialFolder:
         self.rounds_path = self.path / "rounds.jsonl"
         self.checkpoint = self.path / "checkpoint"
         self.samples = self.path / "system.jsonl"
+        self.vectors = self.path / "client-vectors.bin"
         self.partition = self.path / "partition.json"
         self.failure = self.path / "error.log"
         self._hold: locks.Hold | None = None
@@ -304,10 +305,11 @@ class TrialFolder:
         """
         self._make()
         path = self.path / "lock"
-        for written in (path, self.samples):
+        for written in (path, self.samples, self.vectors):
             self._check_to_write(written)
-        if path.is_dir():
-            raise DamagedFolder(f"{path} is a folder, where a file belongs; {ANEW}")
+        for written in (path, self.vectors):
+            if written.is_dir():
+                raise DamagedFolder(f"{written} is a folder, where a file belongs; {ANEW}")
         with locks.simulating(path, self.trial_id, wait_s) as self._hold:
             try:
                 yield

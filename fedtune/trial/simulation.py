@@ -164,7 +164,7 @@ def run_trial(
             note(activity)
 
         tell(Activity(len(records), "loads model"))
-        federation = Federation(trial, tell, folder.path)
+        federation = Federation(trial, tell, folder.vectors)
         if records:
             folder.check_checkpoint()
             try:

@@ -18,7 +18,6 @@ from fedtune import TrialConfig, simulate
 from fedtune.errors import BadInput
 from fedtune.federated import clients as cohorts
 from fedtune.federated.cohort import cohort_of
-from fedtune.federated.strategies import CLIENT_VECTORS
 from fedtune.trial.federation import Federation
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.prepare import data_facts, partition_of, prepare
@@ -165,7 +164,7 @@ def test_fedavg_keeps_nothing(bert: str, tmp_path: Path) -> None:
     assert all("memory_digest" not in record for record in run(config, tmp_path))
     folder = folder_of(config, tmp_path)
     assert not (folder.checkpoint / "server_memory.safetensors").exists()
-    assert not (folder.path / CLIENT_VECTORS).exists()
+    assert not folder.vectors.exists()
 
 
 def test_vectors_of_clients_are_on_disk_and_not_in_memory(bert: str, tmp_path: Path) -> None:
@@ -173,8 +172,8 @@ def test_vectors_of_clients_are_on_disk_and_not_in_memory(bert: str, tmp_path: P
     run(config, tmp_path)
     made = Federation(prepare(config))
     kept = sum(tensor.numel() for tensor in made.server.memory.values())
-    assert kept <= made.flat.num_parameters + config.clients
-    size = (folder_of(config, tmp_path).path / CLIENT_VECTORS).stat().st_size
+    assert kept <= made.flat.num_parameters + 2 * config.num_clients
+    size = folder_of(config, tmp_path).vectors.stat().st_size
     assert size == 2 * 3 * 4 * made.flat.num_parameters
 
 
@@ -320,3 +319,53 @@ def test_all_strategies_and_partitions_share_one_baseline(bert: str) -> None:
     trials = [prepare(quick(bert, **changes)) for changes in [*STRATEGIES, *PARTITIONS]]
     assert len({trial.baseline_id for trial in trials}) == 1
     assert len({trial.trial_id for trial in trials}) == len(trials)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def zeroed(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def a_bit_other(path: Path) -> None:
+    path.write_bytes((np.frombuffer(path.read_bytes(), np.uint8) ^ 1).tobytes())
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, emptied, zeroed, a_bit_other])
+def test_vectors_of_clients_that_are_not_those_of_the_last_round_are_refused(
+    damage: Callable[[Path], None], bert: str, tmp_path: Path, every_round: None
+) -> None:
+    config = quick(bert, strategy="scaffold")
+    take(simulate(config, tmp_path), 3)
+    damage(folder_of(config, tmp_path).vectors)
+    with pytest.raises(DamagedFolder, match="control variates is not that of the last round"):
+        run(config, tmp_path)
+
+
+def test_vectors_of_clients_are_not_written_through_a_link(
+    bert: str, tmp_path: Path, every_round: None
+) -> None:
+    config, outside = quick(bert, strategy="scaffold"), tmp_path / "outside"
+    outside.write_text("of somebody else")
+    store = tmp_path / "store"
+    take(simulate(config, store), 3)
+    vectors = folder_of(config, store).vectors
+    vectors.unlink()
+    vectors.symlink_to(outside)
+    with pytest.raises(DamagedFolder, match="link"):
+        run(config, store)
+    assert outside.read_text() == "of somebody else"
+
+
+def test_a_folder_in_the_place_of_the_vectors_is_told(
+    bert: str, tmp_path: Path, every_round: None
+) -> None:
+    config = quick(bert, strategy="scaffold")
+    take(simulate(config, tmp_path), 3)
+    vectors = folder_of(config, tmp_path).vectors
+    vectors.unlink()
+    vectors.mkdir()
+    with pytest.raises(DamagedFolder, match="is a folder, where a file belongs"):
+        run(config, tmp_path)

@@ -92,3 +92,64 @@ def test_neither_goes_with_a_store(own: dict[str, Any], bert: str, tmp_path: Pat
     with pytest.raises(BadInput, match="leave store out"):
         next(fedtune.simulate(quick(bert), tmp_path, **own))
     assert not list(tmp_path.iterdir())
+
+
+class Misbehaving(fedtune.FedAvg):
+    """A strategy whose method ``name`` gives ``value``."""
+
+    def __init__(self, name: str, value: Any):
+        super().__init__()
+        setattr(self, name, lambda *arguments: value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("receive", torch.ones(1), r"receive gives \(1,\)"),
+        ("receive", torch.tensor(1.0), r"receive gives \(\)"),
+        ("receive", None, "receive gives NoneType"),
+        ("step", torch.ones(2), r"step gives \(2,\)"),
+        ("weights", [1.0], "weights gives 1 weights; allowed is 3"),
+        ("metrics", {"comm/bytes": -1.0}, "no other metric has"),
+        ("metrics", {"round": 99}, "names with a slash"),
+        ("metrics", {"test/accuracy": 1.0}, "no other metric has"),
+        ("metrics", {"own/value": float("nan")}, "finite"),
+    ],
+)
+def test_a_strategy_that_gives_what_it_may_not_is_told(
+    name: str, value: Any, words: str, bert: str
+) -> None:
+    with pytest.raises(ValueError, match=f"Misbehaving.{words}|{words}"):
+        rounds(quick(bert), strategy=Misbehaving(name, value))
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(bert: str) -> None:
+    weights = np.full(3, 1 / 3, dtype=np.float32)
+    (_, first, *_) = rounds(quick(bert), strategy=Misbehaving("weights", weights))
+    assert first["server/update_norm"] > 0
+    own = {"own/value": torch.tensor(0.5), "own/other": np.float32(0.25)}
+    (_, first, *_) = rounds(quick(bert), strategy=Misbehaving("metrics", own))
+    assert (first["own/value"], first["own/other"]) == (0.5, 0.25)
+
+
+class Doubled(fedtune.FedAvg):
+    """Adds the server's own model to itself."""
+
+    def step(self, server: Any, mean_delta: Any, memory: Any, round_num: int) -> torch.Tensor:
+        return server.params
+
+
+def test_the_servers_model_may_be_given_back(bert: str) -> None:
+    config = quick(bert, max_rounds=2)
+    records = rounds(config, strategy=Doubled())
+    assert records[2]["server/update_norm"] == pytest.approx(
+        2 * records[1]["server/update_norm"], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "drawn", [[[0.7], [1.2], [2.0]], [np.ones(26, bool)] * 3, None, 3, [[[0]], [[1]], [[2]]], "abc"]
+)
+def test_what_is_no_list_of_indices_is_no_partition(drawn: Any, bert: str) -> None:
+    with pytest.raises(BadInput, match="whole numbers"):
+        rounds(quick(bert), partition=lambda labels, k, rng: drawn)

@@ -18,20 +18,16 @@ STRATEGIES: dict[str, type[FedAvg]] = {
     kind.name: kind for kind in (FedAvg, FedProx, Scaffold, FedNova, AgnosticFL)
 }
 
-#: Where in a trial's folder the vectors are that a strategy keeps for each client.
-CLIENT_VECTORS = "client-vectors.bin"
 
-
-def strategy_of(config: TrialConfig, num_parameters: int, folder: Path | None) -> FedAvg:
-    """The strategy that ``config`` asks for. ``folder`` is where it may keep a file between
-    processes.
+def strategy_of(config: TrialConfig, num_parameters: int, vectors: Path | None) -> FedAvg:
+    """The strategy that ``config`` asks for. ``vectors`` is the file in which it may keep a vector
+    for each client between processes.
     """
     optimizer = server_optimizer_of(config)
     if config.strategy == "fedprox":
         return FedProx(config.prox_mu, optimizer)
     if config.strategy == "scaffold":
-        path = folder / CLIENT_VECTORS if folder else None
-        return Scaffold(ClientVectors(path, config.num_clients, num_parameters), optimizer)
+        return Scaffold(ClientVectors(vectors, config.num_clients, num_parameters), optimizer)
     if config.strategy == "fednova":
         return FedNova(optimizer)
     if config.strategy == "afl":

@@ -18,7 +18,7 @@ from fedtune.federated.strategy import (
     writable,
 )
 
-_CONTROL, _SLOTS = "scaffold/control", "scaffold/slots"
+_CONTROL, _SLOTS, _DIGESTS = "scaffold/control", "scaffold/slots", "scaffold/digests"
 
 
 class Scaffold(FedAvg):
@@ -45,6 +45,7 @@ class Scaffold(FedAvg):
         return super().memory(params, clients) | {
             _CONTROL: torch.zeros_like(params),
             _SLOTS: torch.full((len(clients),), self.vectors.EMPTY, dtype=torch.int8),
+            _DIGESTS: torch.zeros(len(clients), dtype=torch.int64),
         }
 
     def correction(self, server: Server, client: ClientInfo) -> Correction | None:
@@ -66,8 +67,19 @@ class Scaffold(FedAvg):
         slot = int(slots[client.client_id])
         new_slot = self.vectors.write(client.client_id, slot, old + change)
         writable(memory, _SLOTS, server)[client.client_id] = new_slot
+        told = self.vectors.digest(client.client_id, new_slot)
+        writable(memory, _DIGESTS, server)[client.client_id] = told
         writable(memory, _CONTROL, server).add_(change, alpha=1 / len(slots))
         return update.delta
+
+    def check_kept(self, server: Server) -> None:
+        kept = zip(server.memory[_SLOTS].tolist(), server.memory[_DIGESTS].tolist(), strict=True)
+        for client_id, (slot, digest) in enumerate(kept):
+            if self.vectors.digest(client_id, slot) != digest:
+                raise ValueError(
+                    f"the file with the clients' control variates is not that of the last round "
+                    f"(client {client_id})"
+                )
 
     def _variate(self, server: Server, client_id: int) -> Tensor:
         slot = int(server.memory[_SLOTS][client_id])
