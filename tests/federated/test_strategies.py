@@ -186,6 +186,7 @@ def test_agnostic_weights_go_to_the_client_with_the_larger_loss() -> None:
         ([0.5, 1.5], [0.0, 1.0]),
         ([5.0, 0.0, -5.0], [1.0, 0.0, 0.0]),
         ([-1.0, -1.0], [0.5, 0.5]),
+        ([1e20, 3e17], [1.0, 0.0]),
     ],
 )
 def test_the_nearest_point_of_the_simplex(point: list[float], nearest: list[float]) -> None:

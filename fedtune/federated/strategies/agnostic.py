@@ -66,6 +66,7 @@ def onto_simplex(point: Tensor) -> Tensor:
     >>> onto_simplex(torch.tensor([0.5, 1.5]))
     tensor([0., 1.])
     """
+    point = point - point.max()  # which moves nothing, and large numbers would swallow the 1 below
     descending = torch.sort(point, descending=True).values
     excess = torch.cumsum(descending, 0) - 1
     counts = torch.arange(1, len(point) + 1)
