@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fedtune.config import OF_CLIENTS, UNHASHED, TrialConfig, strategy_name
-from fedtune.fields import Needs
+from fedtune.config.kinds import Needs
 
 Params = Mapping[str, str]
 

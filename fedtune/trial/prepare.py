@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fedtune.config import TrialConfig
+from fedtune.config.kinds import MOST_ROUNDS
 from fedtune.data.lookup import default_budget, state_on_disk
 from fedtune.data.partition import Partition, partition
 from fedtune.data.splits import Examples, select_examples
@@ -19,7 +20,6 @@ from fedtune.data.tokenization import tokenize
 from fedtune.data.tokenizer import TOKENIZER_FILES
 from fedtune.errors import BadInput, Fault, Refusal
 from fedtune.federated.local import LocalTraining
-from fedtune.fields import MOST_ROUNDS
 from fedtune.machine import available_cores, device_exists, has_bf16
 from fedtune.models.classifier import drawn_anew
 from fedtune.models.configuration import WITHOUT_BF16, architecture_fault, describe, read_config

@@ -12,7 +12,7 @@ import yaml
 from support import LEARNS, call, new_database, options
 
 from fedtune.config import FIELDS, UNHASHED, TrialConfig, choices, comma_is_value
-from fedtune.fields import Needs
+from fedtune.config.kinds import Needs
 from fedtune.plan.sweepfile import check_name
 
 

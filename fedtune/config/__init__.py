@@ -1,0 +1,35 @@
+"""The one definition of a trial.
+
+The command line, sweep files, ``MLproject`` and Tune's search space all derive from
+:class:`TrialConfig`.
+"""
+
+from fedtune.config.checks import (
+    allowed,
+    check_value,
+    choices,
+    comma_is_value,
+    find_faults,
+    parse_text,
+)
+from fedtune.config.fields import FIELDS, GROUPS, LATER, OF_CLIENTS, UNHASHED, mark_of
+from fedtune.config.names import SERVER_OPTIMIZERS, strategy_name
+from fedtune.config.trial import TrialConfig
+
+__all__ = [
+    "FIELDS",
+    "GROUPS",
+    "LATER",
+    "OF_CLIENTS",
+    "SERVER_OPTIMIZERS",
+    "UNHASHED",
+    "TrialConfig",
+    "allowed",
+    "check_value",
+    "choices",
+    "comma_is_value",
+    "find_faults",
+    "mark_of",
+    "parse_text",
+    "strategy_name",
+]

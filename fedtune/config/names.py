@@ -1,0 +1,25 @@
+"""What people call combinations of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: What people call FedAvg with an optimiser of the server's.
+SERVER_OPTIMIZERS: Mapping[str, str] = {
+    "fedavgm": "momentum",
+    "fedadagrad": "adagrad",
+    "fedadam": "adam",
+    "fedyogi": "yogi",
+}
+
+
+def strategy_name(strategy: str, server_optimizer: str) -> str:
+    """What a strategy with an optimiser of the server's is called.
+
+    >>> strategy_name("fedavg", "adam"), strategy_name("scaffold", "adam")
+    ('fedadam', 'scaffold+adam')
+    """
+    if server_optimizer == "none":
+        return strategy
+    names = {optimizer: name for name, optimizer in SERVER_OPTIMIZERS.items()}
+    return names[server_optimizer] if strategy == "fedavg" else f"{strategy}+{server_optimizer}"
