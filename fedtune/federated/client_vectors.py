@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ class ClientVectors:
     EMPTY = -1
 
     def __init__(self, path: Path | None, num_clients: int, num_parameters: int):
-        self._num_parameters = num_parameters
+        self._path, self._num_parameters = path, num_parameters
         with tempfile.TemporaryFile() if path is None else path.open("ab") as file:
             file.truncate(self.bytes_on_disk(num_clients, num_parameters))
             self._file = os.dup(file.fileno()) if path is None else os.open(path, _READ_AND_WRITE)
@@ -46,9 +48,10 @@ class ClientVectors:
         if slot != self.EMPTY:
             os.lseek(self._file, self._place(client_id, slot), os.SEEK_SET)
             left = vector.data.cast("B")
-            while len(left) and (found := os.read(self._file, min(len(left), _MOST_AT_ONCE))):
-                left[: len(found)] = found
-                left = left[len(found) :]
+            with self._named():
+                while len(left) and (found := os.read(self._file, min(len(left), _MOST_AT_ONCE))):
+                    left[: len(found)] = found
+                    left = left[len(found) :]
         return torch.from_numpy(vector)
 
     def write(self, client_id: int, slot: int, vector: Tensor) -> int:
@@ -56,8 +59,9 @@ class ClientVectors:
         new = 0 if slot == self.EMPTY else 1 - slot
         os.lseek(self._file, self._place(client_id, new), os.SEEK_SET)
         left = vector.detach().cpu().contiguous().numpy().data.cast("B")
-        while len(left):
-            left = left[os.write(self._file, left[:_MOST_AT_ONCE]) :]
+        with self._named():
+            while len(left):
+                left = left[os.write(self._file, left[:_MOST_AT_ONCE]) :]
         return new
 
     def digest(self, client_id: int, slot: int) -> int:
@@ -69,7 +73,17 @@ class ClientVectors:
 
     def flush(self) -> None:
         """Bring everything that was written to the disk."""
-        os.fsync(self._file)
+        with self._named():
+            os.fsync(self._file)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What the system says of a file that it knows by number alone, with its name."""
+        try:
+            yield
+        except OSError as error:
+            name = "a temporary file" if self._path is None else str(self._path)
+            raise OSError(error.errno, error.strerror, name) from error
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):

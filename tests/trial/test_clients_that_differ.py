@@ -5,7 +5,9 @@ Cut off anywhere they give the same rounds, and a client that fails changes noth
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from quick import folder_of, log_lines, quick, run, take
 
 from fedtune import TrialConfig, simulate
 from fedtune.errors import BadInput
+from fedtune.federated import client_vectors
 from fedtune.federated import clients as cohorts
 from fedtune.federated.cohort import cohort_of
 from fedtune.trial.federation import Federation
@@ -342,6 +345,30 @@ def test_vectors_of_clients_that_are_not_those_of_the_last_round_are_refused(
     damage(folder_of(config, tmp_path).vectors)
     with pytest.raises(DamagedFolder, match="control variates is not that of the last round"):
         run(config, tmp_path)
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_full_disk_under_the_vectors_of_clients_is_named_and_loses_nothing(
+    call: str, bert: str, tmp_path: Path, every_round: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = quick(bert, strategy="scaffold")
+    take(simulate(config, tmp_path), 2)
+    vectors, real = folder_of(config, tmp_path).vectors, getattr(os, call)
+    calls = []
+
+    def full(file: int, *args: Any) -> Any:
+        if os.fstat(file).st_ino == vectors.stat().st_ino:
+            calls.append(file)
+            if len(calls) == (6 if call == "write" else 2):  # in the second of these rounds
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return real(file, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client_vectors.os, call, full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*client-vectors\.bin'"):
+            run(config, tmp_path)
+    assert len(log_lines(config, tmp_path)) == 3
+    assert run(config, tmp_path) == run(config)
 
 
 def test_vectors_of_clients_are_not_written_through_a_link(
