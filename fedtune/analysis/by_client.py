@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import PatchCollection
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from fedtune.analysis import panels, style
@@ -16,6 +13,7 @@ from fedtune.analysis.drawing import Drawn, labels
 from fedtune.analysis.grid import Cell, Grid, Series
 from fedtune.analysis.tracked import TrackedTrial
 from fedtune.federated.client_accuracy import client_accuracies
+from fedtune.tracking.partition_figure import squares
 
 
 def classes_of_clients(grid: Grid) -> Drawn | None:
@@ -29,9 +27,8 @@ def classes_of_clients(grid: Grid) -> Drawn | None:
     for place, (name, trial) in zip(places, found.items(), strict=True):
         (axes,) = place.panels
         assert trial.shares is not None
-        _squares(axes, trial.shares)
+        squares(axes, trial.shares, style.SHARES, trial.class_names)
         panels.title(axes, f"{name}, K = {trial.clients} (≤ {trial.shares.max():,})")
-        axes.set_ylabel("class" if place.leftmost else "")
         axes.set_xlabel("client" if place.lowest else "")
     panels.finish(figure, [])
     return Drawn(
@@ -58,26 +55,6 @@ def _partitions(grid: Grid) -> dict[str, TrackedTrial]:
 
 def _spread(trial: TrackedTrial) -> str:
     return f", {trial.spread}"
-
-
-def _squares(axes: Axes, shares: np.ndarray) -> None:
-    """A square for each client and class, more opaque the more examples it stands for."""
-    num_clients, num_classes = shares.shape
-    at = [(k, c) for k in range(num_clients) for c in range(num_classes) if shares[k, c]]
-    most = shares.max()
-    patches = [Rectangle((k - 0.47, c - 0.45), 0.94, 0.9) for k, c in at]
-    colours = [_shade(shares[k, c] / most) for k, c in at]
-    axes.add_collection(PatchCollection(patches, facecolors=colours, edgecolors="none"))
-    axes.set_xlim(-0.7, num_clients - 0.3)
-    axes.set_ylim(num_classes - 0.4, -0.6)
-    axes.yaxis.set_major_locator(MaxNLocator(min(num_classes, 8), integer=True))
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.grid(visible=False)
-
-
-def _shade(share: float) -> tuple[float, float, float, float]:
-    red, green, blue = (int(style.SHARES[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return red, green, blue, 0.08 + 0.92 * float(share)
 
 
 def accuracy_by_client(grid: Grid) -> Drawn | None:

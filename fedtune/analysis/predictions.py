@@ -44,7 +44,8 @@ def _with_artifacts(client: MlflowClient, trial: TrackedTrial, folder: Path) -> 
         if names.PARTITION_FILE in tags:
             path = client.download_artifacts(trial.run_id, tags[names.PARTITION_FILE], str(place))
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            found = replace(found, shares=read_shares(content, trial))
+            shares = read_shares(content, trial)
+            found = replace(found, shares=shares, class_names=content["label_names"])
     return found
 
 

@@ -13,6 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from fedtune.analysis.fonts import BASE
+from fedtune.tracking.partition_figure import BLUE
 
 #: Inches: one column of a two-column page, and both.
 COLUMN, PAGE = 3.35, 7.0
@@ -23,10 +24,10 @@ INK, MUTED, RULE = "#1b1b1f", "#6d6d75", "#dcdce1"
 _SHADE = ("#00000040", "#ffffff40")
 
 #: Colours of Okabe and Ito that colour-blind readers tell apart, and lighter ones for dark pages.
-_MODELS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#4b4b8f")
+_MODELS = (BLUE, "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#4b4b8f")
 _MODELS_DARK = ("#5cb8ef", "#ff9352", "#3fd3a2", "#f0a6cf", "#d9bb4a", "#a9a9f0")
 #: How much a client has of something: this colour, more or less opaque.
-SHARES = _MODELS[0]
+SHARES = BLUE
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 #: One scale over K: the part of viridis that is read on white, and the part that is read on black.

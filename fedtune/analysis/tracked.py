@@ -64,7 +64,8 @@ class TrackedTrial:
     ``facts`` are tracked once (``data/*``, ``model/*``, ``steps/per_round``); ``variant`` names
     swept settings other than model, data set, clients and seed ("" where there are none).
     ``state`` is the outcome, or how far the trial has got. ``shares`` (K, C) are the training
-    examples of each class that each client has, where that is tracked.
+    examples of each class that each client has, where that is tracked, and ``class_names`` what
+    the classes are called.
     """
 
     name: str
@@ -91,6 +92,7 @@ class TrackedTrial:
     ended: bool = False
     state: str = ""
     shares: NDArray[np.int64] | None = None
+    class_names: Sequence[str] = ()
 
     @property
     def is_baseline(self) -> bool:

@@ -8,6 +8,7 @@ when it is sent again.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -317,13 +318,22 @@ class Projection:
                 words[names.DIVERGED] = result.diverged
             self._tag(run_id, words)
             if result.partition is not None and names.PARTITION_FILE not in data.tags:
-                self.client.log_artifact(run_id, str(result.partition))
-                self._tag(run_id, {names.PARTITION_FILE: result.partition.name})
+                self._log_partition(run_id, result.partition)
             if result.predictions is not None:
                 which = f"round {result.trial.stop_rule.budget}"
                 if data.tags.get(names.PREDICTIONS) != which:
                     self.client.log_artifact(run_id, str(result.predictions))
                     self._tag(run_id, {names.PREDICTIONS: which})
+
+    def _log_partition(self, run_id: str, path: Path) -> None:
+        """What each client has, as a file and as a picture of it."""
+        from fedtune.tracking.partition_figure import partition_figure  # draws: half a second
+
+        content = json.loads(path.read_text(encoding="utf-8"))
+        self.client.log_artifact(run_id, str(path))
+        figure = partition_figure(content, f"{len(content['clients'])} clients")
+        self.client.log_figure(run_id, figure, f"{path.stem}.png")
+        self._tag(run_id, {names.PARTITION_FILE: path.name})
 
     def _is_stale(self, run_id: str, result: Result) -> bool:
         """Has the run a summary metric that the trial, as it is read now, has not?

@@ -246,7 +246,9 @@ def with_partitions(results: Iterable[Result], folder: Path) -> list[Result]:
         if result.trial.config.partition != "iid":
             path.parent.mkdir(exist_ok=True)
             shares = shares_of(result.trial).tolist()
-            path.write_text(json.dumps({"clients": [{"labels": row} for row in shares]}))
+            clients = [{"labels": row} for row in shares]
+            content = {"label_names": [f"class {c}" for c in range(len(shares[0]))]}
+            path.write_text(json.dumps(content | {"clients": clients}))
             result = replace(result, partition=path)
         kept.append(result)
     return kept

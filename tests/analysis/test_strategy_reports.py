@@ -39,6 +39,7 @@ from fedtune.config import TrialConfig
 from fedtune.federated.client_accuracy import client_accuracies
 from fedtune.plan.plan import Plan
 from fedtune.tracking import names
+from fedtune.tracking.partition_figure import partition_figure
 from fedtune.trial.identity import Trial
 
 PLAIN: tuple[dict[str, Any], ...] = ({},)
@@ -418,6 +419,9 @@ def test_what_clients_have_and_how_they_are_served_is_drawn(tmp_path: Path) -> N
         assert trial.shares is not None
         assert (trial.shares == shares_of(mine)).all()
         assert trial.shares.sum() == 2048
+        assert trial.class_names == [f"class {c}" for c in range(trial.shares.shape[1])]
+        artifacts = {file.path for file in MlflowClient(uri).list_artifacts(trial.run_id)}
+        assert {"partition.json", "partition.png"} <= artifacts
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Figure 7. What each client has" in page
     assert "Figure 8. Accuracy by client" in page
@@ -447,6 +451,24 @@ def test_squares_stand_for_the_examples_of_the_largest_k() -> None:
         opacity = np.asarray(colours)[:, 3]
         expected = trial.shares[trial.shares > 0] / trial.shares.max()
         assert opacity == pytest.approx(0.08 + 0.92 * expected)
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        (["World", "Sports, and whatever else is"], ["World", "Sports, and wha…"]),
+        ([f"c{number}" for number in range(13)], None),
+    ],
+)
+def test_the_picture_of_a_partition_names_the_classes_where_there_is_room(
+    classes: list[str], told: list[str] | None
+) -> None:
+    labels = np.eye(len(classes), dtype=int)
+    content = {"label_names": classes, "clients": [{"labels": row.tolist()} for row in labels]}
+    (axes,) = partition_figure(content, f"{len(classes)} clients").axes
+    found = [label.get_text() for label in axes.get_yticklabels()]
+    assert found == told if told else axes.get_ylabel() == "class"
+    assert len(axes.collections[0].get_facecolor()) == len(classes)
 
 
 def test_accuracy_by_client_is_that_of_the_classes_it_has() -> None:
