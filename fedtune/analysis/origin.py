@@ -20,27 +20,18 @@ _TOLD = {
 
 
 def trained_on(grid: Grid) -> Table:
-    """Models and data sets with their sizes, what belongs to each, and their content hashes."""
-    rows: list[list[Value]] = []
+    """Models and data sets with their sizes, what belongs to each, and their content hashes; a row
+    for all series in which these are the same.
+    """
+    labels: dict[tuple[Value, ...], list[str]] = {}
     for series in grid.series:
         trials = [t for cell in grid.cells(series) for t in cell.trials.values()]
-        trial = max(trials, key=lambda t: len(t.facts))
-        facts = trial.facts
-        rows.append(
-            [
-                series.label,
-                series.dataset,
-                _count(trial, "model/parameters"),
-                _count(trial, "model/layers"),
-                _count(trial, "data/train_examples"),
-                _count(trial, "data/test_examples"),
-                _count(trial, "data/num_classes"),
-                facts["summary/chance"] or None,
-                *(" / ".join(_values(trials, field)) for field in _BY_SERIES[:3]),
-                trial.tags["fedtune.model_hash"][:12],
-                trial.tags["fedtune.dataset_hash"][:12],
-            ]
-        )
+        dataset = trials[0].dataset.removesuffix(f", {trials[0].spread}")
+        row = (series.model, dataset, *_sizes(trials))
+        labels.setdefault(row, []).append(series.label)
+    rows: list[list[Value]] = [
+        [of[0] if len(of) == 1 else model, *rest] for (model, *rest), of in labels.items()
+    ]
     return Table(
         "trained-on",
         "Models and data sets",
@@ -53,6 +44,21 @@ def trained_on(grid: Grid) -> Table:
         ],
         rows,
     )
+
+
+def _sizes(trials: list[TrackedTrial]) -> list[Value]:
+    trial = max(trials, key=lambda t: len(t.facts))
+    return [
+        _count(trial, "model/parameters"),
+        _count(trial, "model/layers"),
+        _count(trial, "data/train_examples"),
+        _count(trial, "data/test_examples"),
+        _count(trial, "data/num_classes"),
+        trial.facts["summary/chance"] or None,
+        *(" / ".join(_values(trials, field)) for field in _BY_SERIES[:3]),
+        trial.tags["fedtune.model_hash"][:12],
+        trial.tags["fedtune.dataset_hash"][:12],
+    ]
 
 
 def _count(trial: TrackedTrial, fact: str) -> int | None:

@@ -31,6 +31,7 @@ from fedtune.analysis.axis import Axis
 from fedtune.analysis.expected import read_expected
 from fedtune.analysis.grid import Grid, Series
 from fedtune.analysis.history import load_sweep
+from fedtune.analysis.origin import trained_on
 from fedtune.analysis.paper.part import part_of
 from fedtune.analysis.paper.shape import has_papers_shape
 from fedtune.analysis.report import build
@@ -281,6 +282,13 @@ def _dirichlet(config: TrialConfig) -> str:
     return f"dirichlet {config.partition_alpha:g}"
 
 
+def test_what_is_trained_on_what_is_told_once_for_all_strategies() -> None:
+    grid = grid_of(study((4, 8), strategies=SOME[:2]))
+    assert len(grid.series) > 2
+    (row,) = trained_on(grid).rows
+    assert row[:2] == ["mini-bert", "ag-news"]
+
+
 def test_sweeps_over_k_alone_have_no_such_table() -> None:
     assert not compares_strategies(grid_of(study(spreads=PLAIN, strategies=PLAIN)))
     assert compares_strategies(grid_of(study(spreads=PLAIN, strategies=SOME)))
@@ -506,7 +514,7 @@ def test_a_partition_is_an_artifact_once_and_what_is_none_is_left_out(tmp_path: 
     client = MlflowClient(uri)
     (trial,) = [t for t in load_sweep(uri, None).trials if not t.is_baseline]
     kept = [a.path for a in client.list_artifacts(trial.run_id)]
-    assert kept == ["partition.json"]
+    assert kept == ["partition.json", "partition.png"]
     assert trial.shares is not None
 
     for content in ("[", "[]", '{"clients": [{"labels": [1, 2]}]}', '{"clients": 3}'):
