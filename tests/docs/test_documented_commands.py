@@ -225,6 +225,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Path:
     news = small(bbc_news.load()[0], list(bbc_news.TOPICS), 12)
     reviews = small(toy.load()[0], list(toy.LABEL_NAMES), 30)
     write_folder(folder / "bbc-news", news)
+    whose = [{"author": f"author {i % 5}", "party": f"party {i % 5 % 2}"} for i in range(60)]
+    write_folder(folder / "sotu", [row | who for row, who in zip(news, whose, strict=True)])
     for name in ("imdb", "reviews"):
         write_folder(folder / name, reviews)
     for name in ("ag_news_14k", "yelp_23k"):
