@@ -39,7 +39,8 @@ from fedtune.config import TrialConfig
 from fedtune.errors import BadInput
 from fedtune.machine import available_cores, has_bf16
 from fedtune.trial.federation import Federation
-from fedtune.trial.prepare import open_examples, prepare
+from fedtune.trial.inputs import open_examples
+from fedtune.trial.prepare import prepare
 
 ROUNDS = Path(__file__).parent / "rounds"
 #: In --check: a tool whose parameters differ by more does something else.

@@ -11,9 +11,9 @@ from support import LASTING, LEARNS, call, new_database, toy_run
 
 from fedtune.plan.plan import Plan, make_plan
 from fedtune.plan.sweepfile import SweepSpec
+from fedtune.trial.facts import data_facts
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import data_facts
 
 #: How many rounds the trials of these tests are compared at, and run at the most.
 BUDGET, CAP = 2, 4

@@ -21,16 +21,18 @@ from fedtune.federated.cohort import cohort_size
 from fedtune.federated.evaluation import EVALUATION_TOKENS
 from fedtune.federated.local import Diverged
 from fedtune.federated.strategies import STRATEGIES
+from fedtune.federated.strategy import BYTES_PER_PARAMETER, bytes_sent
 from fedtune.machine import device_exists
 from fedtune.models.configuration import describe, read_config
 from fedtune.models.packed import can_pack
 from fedtune.models.weights import num_parameters
 from fedtune.provenance import hardware
 from fedtune.trial.device import DEVICE_ERRORS
-from fedtune.trial.federation import BYTES_PER_PARAMETER, Federation
+from fedtune.trial.facts import data_facts
+from fedtune.trial.federation import Federation
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import data_facts, open_examples, partition_of
+from fedtune.trial.inputs import open_examples, partition_of
 from fedtune.trial.speed import measure
 
 BYTES_PER_TOKEN = 4  # int32, on the device
@@ -144,14 +146,11 @@ def cost(trial: Trial, rates: Mapping[Kind, Rates], after: int | None = None) ->
         trained: float = max(last - (after or 0), 0) * seen / measured.train
         return trained + looks * _evaluated(facts) / measured.evaluate
 
-    strategy = STRATEGIES[config.strategy]
-    vectors = (strategy.vectors_down + strategy.vectors_up) * cohort * rounds
+    sent = bytes_sent(STRATEGIES[config.strategy], measured.num_parameters)
     return Cost(
         rounds=rounds,
         steps=rounds * facts["steps/per_round"],
-        traffic_bytes=0
-        if trial.is_baseline
-        else vectors * BYTES_PER_PARAMETER * measured.num_parameters,
+        traffic_bytes=0 if trial.is_baseline else rounds * cohort * sent,
         seconds=seconds(rule.last),
         least_seconds=seconds(max(rule.first, (after or 0) + 1)),
     )

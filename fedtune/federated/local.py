@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from fedtune.config import TrialConfig
 from fedtune.data.batches import DeviceSplit
 from fedtune.federated.flat import FlatModel
 from fedtune.federated.strategy import Correction
@@ -58,6 +59,11 @@ class LocalTraining:
         divide = math.floor if self.drop_last else math.ceil
         return self.local_epochs * divide(num_examples / self.batch_size)
 
+    def num_seen(self, num_examples: int) -> int:
+        """Examples that such a client trains on in one round, each once per local epoch."""
+        left_out = num_examples % self.batch_size if self.drop_last else 0
+        return self.local_epochs * (num_examples - left_out)
+
     def new_optimizer(self, flat: FlatModel) -> torch.optim.Optimizer:
         """A fresh optimiser: clients keep no state between rounds."""
         if self.optimizer == "adamw":
@@ -85,6 +91,22 @@ class LocalTraining:
             for batch in torch.split(positions, self.batch_size):
                 if not self.drop_last or len(batch) == self.batch_size:
                     yield batch
+
+
+def recipe_of(config: TrialConfig) -> LocalTraining:
+    """What every client of this (settled) trial does in a round."""
+    assert isinstance(config.learning_rate, float)
+    return LocalTraining(
+        local_epochs=config.local_epochs,
+        batch_size=config.batch_size,
+        optimizer=config.client_optimizer,
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        shuffle=config.shuffle,
+        drop_last=config.drop_last,
+        seed=config.seed,
+    )
 
 
 def train_client(

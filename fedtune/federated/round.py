@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from fedtune.federated.clients import Clients
 from fedtune.federated.local import Diverged
 from fedtune.federated.strategy import ClientUpdate, FedAvg, Server
+from fedtune.federated.strategy_checks import check_shape, check_weights
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,18 @@ def federated_round(
     if not all(client.num_examples for client in known):
         raise ValueError("every client needs at least one example")
     weights = [float(weight) for weight in strategy.weights(known, server)]
-    if len(weights) != len(known):
-        raise _unfit(strategy, "weights", f"{len(weights)} weights", f"{len(known)}, one a client")
+    check_weights(strategy, weights, len(known))
     memory, mean_delta = dict(server.memory), torch.zeros_like(server.params)
     tally = Tally()
     updates = clients.train(server, strategy, cohort, round_num)
     for weight, update in zip(weights, updates, strict=True):
         tally.add(update, weight)
         delta = strategy.receive(update, server, memory)
-        _check_shape(strategy, "receive", delta, server)
+        check_shape(strategy, "receive", delta, server)
         mean_delta.add_(delta, alpha=weight)
     mean_norm = torch.linalg.vector_norm(mean_delta).item()
     step = strategy.step(server, mean_delta, memory, round_num)
-    _check_shape(strategy, "step", step, server)
+    check_shape(strategy, "step", step, server)
     if step.data_ptr() == server.params.data_ptr():
         step = step.clone()  # it is added to in place below
     step_norm = mean_norm if step is mean_delta else torch.linalg.vector_norm(step).item()
@@ -102,19 +101,6 @@ def federated_round(
         further=strategy.metrics(memory),
     )
     return Server(step.add_(server.params), memory), result
-
-
-def _check_shape(strategy: FedAvg, method: str, given: object, server: Server) -> None:
-    """Raise ValueError for what would be spread over all parameters, or is no vector at all."""
-    shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-    if shape != tuple(server.params.shape):
-        allowed = f"a tensor of shape {tuple(server.params.shape)}"
-        raise _unfit(strategy, method, str(shape), allowed)
-
-
-def _unfit(strategy: FedAvg, method: str, given: str, allowed: str) -> ValueError:
-    name = type(strategy).__name__
-    return ValueError(f"{name}.{method} gives {given}; allowed is {allowed}")
 
 
 def agreement(

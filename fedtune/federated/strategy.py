@@ -17,6 +17,9 @@ from torch import Tensor
 from fedtune.federated.client_vectors import ClientVectors
 from fedtune.federated.server_optimizers import ServerOptimizer
 
+#: fp32, the precision in which parameters travel.
+BYTES_PER_PARAMETER = 4
+
 #: Changes a local step's gradient in place: ``correction(gradient, values)``, both (P,) fp32.
 Correction = Callable[[Tensor, Tensor], None]
 
@@ -110,6 +113,12 @@ class FedAvg:
     def metrics(self, memory: dict[str, Tensor]) -> dict[str, float]:
         """What else is tracked of the round; what ``memory`` holds for it alone is taken out."""
         return {}
+
+
+def bytes_sent(strategy: FedAvg | type[FedAvg], num_parameters: int) -> int:
+    """Bytes to and from a client in a round."""
+    vectors = strategy.vectors_down + strategy.vectors_up
+    return vectors * BYTES_PER_PARAMETER * num_parameters
 
 
 def writable(memory: dict[str, Tensor], name: str, server: Server) -> Tensor:

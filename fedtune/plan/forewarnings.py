@@ -9,8 +9,9 @@ from fedtune.models.zoo import PAPER_LEARNING_RATE, card_learning_rate
 from fedtune.plan.plan import Plan
 from fedtune.plan.plan_file import earlier_plan
 from fedtune.plan.sweepfile import SweepSpec
+from fedtune.trial.facts import data_facts
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import data_facts, open_examples
+from fedtune.trial.inputs import open_examples
 
 
 def warnings_of(plan: Plan, spec: SweepSpec, store: Path) -> list[str]:

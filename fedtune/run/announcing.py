@@ -17,8 +17,9 @@ from fedtune.plan.forewarnings import warnings_of
 from fedtune.plan.plan import Plan
 from fedtune.plan.sweepfile import SweepSpec
 from fedtune.terminal import say
+from fedtune.trial.facts import data_facts
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import data_facts, open_examples
+from fedtune.trial.inputs import open_examples
 
 
 def print_plan(plan: Plan, spec: SweepSpec, store: Path, console: Console) -> None:

@@ -13,8 +13,8 @@ from fedtune.plan.plan_file import save_plan
 from fedtune.trial.class_names import name_classes_of_ended
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
+from fedtune.trial.inputs import open_examples
 from fedtune.trial.locks import Hold, launching
-from fedtune.trial.prepare import open_examples
 from fedtune.trial.results import Result, baseline_result, read_result
 from fedtune.trial.round_log import DamagedFolder
 from fedtune.trial.simulation import HANDOVER_S

@@ -12,7 +12,7 @@ from rich.markup import escape
 from fedtune.plan.plan import Plan
 from fedtune.terminal import say
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import open_examples, partition_of
+from fedtune.trial.inputs import open_examples, partition_of
 
 #: A class is shown by one of these; with more classes the last stands for all that are left.
 _MARKS = string.digits + string.ascii_lowercase

@@ -37,6 +37,19 @@ def unwatched(activity: Activity) -> None:
     """Nobody looks."""
 
 
+def counting(watch: Watch, round_num: int, doing: str, total: int) -> Callable[[int], None]:
+    """What is called with the number of examples that went by; ``watch`` is told their sum."""
+    done = 0
+
+    def seen(num_examples: int) -> None:
+        nonlocal done
+        done += num_examples
+        watch(Activity(round_num, doing, done, total))
+
+    seen(0)
+    return seen
+
+
 class ActivityFile:
     """The activity of a trial in its folder: a :data:`Watch` for one process, read by others.
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from fedtune.data.tokenizer import TOKENIZER_FILES
-from fedtune.federated.flat import FlatModel
-from fedtune.federated.strategy import Memory
+from fedtune.federated.flat import FlatModel, digest
+from fedtune.federated.strategy import Memory, Server
 from fedtune.models.classifier import quiet_transformers
 from fedtune.paths import follow_umask
 from fedtune.trial.device import DEVICE_ERRORS
@@ -79,6 +81,18 @@ def read_memory(memory: Memory, directory: Path) -> dict[str, torch.Tensor]:
     if shapes != {name: (t.shape, t.dtype) for name, t in found.items()}:
         raise ValueError(f"{path} does not hold what this trial's strategy keeps")
     return {name: tensor.to(memory[name].device) for name, tensor in found.items()}
+
+
+def digests(server: Server) -> dict[str, str]:
+    """What a record says of the server: of its model, and of what is kept where something is."""
+    told = {"params_digest": digest(server.params)}
+    if server.memory:
+        whole = hashlib.sha256()
+        for name, tensor in sorted(server.memory.items()):
+            whole.update(f"/{name}/{tensor.dtype}/".encode())
+            whole.update(np.ascontiguousarray(tensor.cpu().numpy()).data)
+        told["memory_digest"] = whole.hexdigest()[:16]
+    return told
 
 
 def _state(flat: FlatModel) -> dict[str, torch.Tensor]:

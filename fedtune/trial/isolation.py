@@ -1,4 +1,4 @@
-"""Keeps what the caller has set in PyTorch away from a trial.
+"""Keeps what the caller has set in PyTorch away from a trial, and the trial's own from the caller.
 
 A trial has the same bits whoever runs it: in a notebook under ``torch.no_grad()``, in a program
 whose default dtype is float64, inside somebody else's autocast, beside another trial in a thread.
@@ -10,10 +10,13 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+
+from fedtune.config import TrialConfig
+from fedtune.trial.device import deterministic_kernels
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,3 +93,20 @@ def plain_torch() -> Iterator[None]:
                 stack.callback(setattr, products, "fp32_precision", products.fp32_precision)
                 products.fp32_precision = "ieee"
         yield
+
+
+@contextmanager
+def settings_of(config: TrialConfig) -> Iterator[None]:
+    """A trial's threads and its own random numbers; the caller's are put back afterwards."""
+    gpus = [config.device] if config.device.startswith("cuda") else []
+    with (
+        turn(),
+        torch.random.fork_rng(devices=gpus),
+        deterministic_kernels() if gpus else nullcontext(),
+    ):
+        threads = torch.get_num_threads()
+        torch.set_num_threads(int(config.threads))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)

@@ -19,12 +19,14 @@ from fedtune.paths import expanded
 from fedtune.trial.activity import Activity, ActivityFile, Watch, unwatched
 from fedtune.trial.bar import RoundBar
 from fedtune.trial.class_names import name_classes
-from fedtune.trial.federation import NOTHING_OWN, Federation, Own
+from fedtune.trial.federation import Federation
 from fedtune.trial.folder import FolderGone, TrialFolder
 from fedtune.trial.identity import Trial
+from fedtune.trial.inputs import open_examples
 from fedtune.trial.isolation import in_plain_torch
 from fedtune.trial.memory import PeakMemory
-from fedtune.trial.prepare import open_examples, prepare
+from fedtune.trial.own import NOTHING_OWN, Own, check_own
+from fedtune.trial.prepare import prepare
 from fedtune.trial.results import divergence, read_result
 from fedtune.trial.round_log import DamagedFolder, LogDigest, begun_with
 from fedtune.trial.stopping import Target
@@ -82,7 +84,7 @@ def simulate(
     if store is not None and not str(store):
         raise BadInput.of("store", store, "allowed is a folder; for none leave store out")
     own = Own(strategy, partition)
-    _check_own(own, store)
+    check_own(own, store)
     if store is not None:
         store = expanded(store).absolute()  # the caller may change the folder between two rounds
         check_writable("store", store)
@@ -102,20 +104,6 @@ def simulate(
         for record in run_trial(trial, folder, lambda: target, bar.watch, own):
             bar.round_done(record)
             yield dict(record)
-
-
-def _check_own(own: Own, store: object) -> None:
-    if own.strategy is not None and not isinstance(own.strategy, FedAvg):
-        kind = type(own.strategy).__name__
-        message = f"allowed is an instance of a subclass of fedtune.FedAvg, this is a {kind}"
-        raise BadInput.of("strategy", None, message)
-    if own.partition is not None and not callable(own.partition):
-        message = "allowed is a function of labels, number of clients and generator"
-        raise BadInput.of("partition", None, message)
-    if own != NOTHING_OWN and store is not None:
-        what = "strategy" if own.strategy else "partition"
-        message = "yours is no part of a trial's name, by which a store keeps it; leave store out"
-        raise BadInput.of(what, None, message)
 
 
 def run_trial(

@@ -159,7 +159,7 @@ def test_products_may_be_in_bf16(kind: str, pretrained: Any) -> None:
 def test_auto_is_fp32_where_an_architecture_has_no_bf16(
     kind: str, pretrained: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedtune.trial.prepare.has_bf16", lambda device: True)
+    monkeypatch.setattr("fedtune.trial.settling.has_bf16", lambda device: True)
     folder = pretrained(kind)
     assert prepare(quick(folder)).config.precision == "fp32"
     assert prepare(quick(folder, precision="fp32")).config.precision == "fp32"

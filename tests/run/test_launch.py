@@ -21,9 +21,9 @@ from fedtune.run import closing, in_process
 from fedtune.run.launch import Launch, LaunchResult
 from fedtune.run.progress import Silent
 from fedtune.run.sentences import sentences
+from fedtune.trial.facts import data_facts
 from fedtune.trial.identity import Trial
 from fedtune.trial.locks import TrialInUse
-from fedtune.trial.prepare import data_facts
 
 Write = Callable[..., None]
 

@@ -11,7 +11,8 @@ from support import call
 
 from fedtune import TrialConfig
 from fedtune.run.spread import picture
-from fedtune.trial.prepare import partition_of, prepare
+from fedtune.trial.inputs import partition_of
+from fedtune.trial.prepare import prepare
 
 
 def trial(bert: str, **settings: Any) -> Any:

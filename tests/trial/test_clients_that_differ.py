@@ -20,10 +20,13 @@ from fedtune import TrialConfig, simulate
 from fedtune.errors import BadInput
 from fedtune.federated import client_vectors
 from fedtune.federated import clients as cohorts
+from fedtune.federated.client_heads import ClientHeads
 from fedtune.federated.cohort import cohort_of
+from fedtune.trial.facts import data_facts
 from fedtune.trial.federation import Federation
 from fedtune.trial.folder import TrialFolder
-from fedtune.trial.prepare import data_facts, partition_of, prepare
+from fedtune.trial.inputs import partition_of
+from fedtune.trial.prepare import prepare
 from fedtune.trial.round_log import DamagedFolder
 
 STRATEGIES: list[dict[str, Any]] = [
@@ -215,9 +218,7 @@ def test_a_client_gets_its_head_when_it_is_first_sampled(
     drawn: list[tuple[int, int]] = []
     made = Federation(prepare(config))
     now = 0
-    monkeypatch.setattr(
-        Federation, "_draw_own_head", lambda self, client_id: drawn.append((now, client_id))
-    )
+    monkeypatch.setattr(ClientHeads, "draw", lambda self, client_id: drawn.append((now, client_id)))
     expected, met = [], set()
     for now in range(1, 5):
         made.round(now, evaluates=False)

@@ -12,8 +12,8 @@ import torch
 from quick import log_lines, quick, run, timeless
 
 from fedtune import BadInput, simulate
+from fedtune.trial.inputs import _open_examples, _tokenize
 from fedtune.trial.isolation import plain_torch
-from fedtune.trial.prepare import _open_examples, _tokenize
 
 Context = Callable[[], AbstractContextManager[Any]]
 

@@ -18,11 +18,11 @@ from fedtune import BadInput, TrialConfig, simulate
 from fedtune.data import toy
 from fedtune.data.partition import Partition, partition
 from fedtune.federated.client_accuracy import client_accuracies
-from fedtune.federated.evaluation import Evaluation
 from fedtune.run.space import trial_of_space, trial_space
 from fedtune.trial.federation import Federation
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import check_unchanged, open_examples, partition_of, prepare
+from fedtune.trial.inputs import check_unchanged, open_examples, partition_of
+from fedtune.trial.prepare import prepare
 
 #: How many of 40 training texts each has; more than one of them has one alone.
 SHARES = {"Ann": 14, "Bo": 10, "Cy": 7, "Di": 4, "Ed": 3, "Flo": 1, "Gus": 1}
@@ -230,9 +230,8 @@ def test_the_partition_names_the_authors_of_each_client(bert: str, data: str) ->
 
 def judged(made: Federation, right: np.ndarray) -> dict[str, float]:
     """What is said of the clients where the model is ``right`` on some of the test texts."""
-    labels = made.splits["test"].labels
-    predictions = torch.where(torch.from_numpy(right), labels, 1 - labels)
-    return made._client_accuracies(made.splits["test"], Evaluation(0.0, 0.0, 0.0, predictions))
+    labels = made.splits["test"].labels.numpy()
+    return made._client_data.accuracies(labels, np.where(right, labels, 1 - labels))
 
 
 def words(mean: float, worst: float, tenth: float) -> dict[str, float]:

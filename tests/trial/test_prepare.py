@@ -15,10 +15,11 @@ from quick import files, quick
 
 from fedtune.config import FIELDS, OF_CLIENTS, UNHASHED, TrialConfig
 from fedtune.errors import BadInput
-from fedtune.trial import identity
-from fedtune.trial import prepare as prepare_module
+from fedtune.trial import identity, settling
+from fedtune.trial.facts import data_facts
 from fedtune.trial.identity import Trial
-from fedtune.trial.prepare import data_facts, prepare, prepare_all
+from fedtune.trial.inputs import open_examples
+from fedtune.trial.prepare import prepare, prepare_all
 
 #: Another value for every field than a quick trial has.
 OTHER: dict[str, Any] = {
@@ -197,16 +198,16 @@ def test_precision_counts_as_it_was_asked(bert: str, trial: Trial) -> None:
 def test_precision_is_bf16_where_the_hardware_has_it(
     bert: str, trial: Trial, monkeypatch: pytest.MonkeyPatch, has_bf16: bool, precision: str
 ) -> None:
-    monkeypatch.setattr(prepare_module, "has_bf16", lambda device: has_bf16)
+    monkeypatch.setattr(settling, "has_bf16", lambda device: has_bf16)
     settled = prepare(quick(bert))
     assert settled.config.precision == precision
     assert settled.trial_id == trial.trial_id
 
 
 def test_every_auto_is_settled(bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare_module, "available_cores", lambda: 12)
-    monkeypatch.setattr(prepare_module, "device_exists", lambda device: device == "cpu")
-    monkeypatch.setattr(prepare_module, "has_bf16", lambda device: False)
+    monkeypatch.setattr(settling, "available_cores", lambda: 12)
+    monkeypatch.setattr(settling, "device_exists", lambda device: device == "cpu")
+    monkeypatch.setattr(settling, "has_bf16", lambda device: False)
     config = TrialConfig(model=bert, dataset="toy", clients=2, max_length=32)
     settled = prepare(config, num_federated=5).config
     assert "auto" not in settled.model_dump().values()
@@ -317,7 +318,7 @@ def test_what_is_tracked_about_a_trial_once(bert: str) -> None:
 
 def test_chance_is_the_share_of_the_largest_class_of_the_test_set(bert: str) -> None:
     trial = prepare(quick(bert, test_examples=5))
-    _, examples = prepare_module.open_examples(trial)
+    _, examples = open_examples(trial)
     ones = int(examples.test.labels.sum())
     assert data_facts(trial)["summary/chance"] == max(ones, 5 - ones) / 5
 

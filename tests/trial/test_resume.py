@@ -162,9 +162,9 @@ def test_what_auto_became_is_used_again(
     bert: str, tmp_path: Path, every_round: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = quick(bert, threads="auto", device="auto")
-    monkeypatch.setattr("fedtune.trial.prepare.available_cores", lambda: 1)
+    monkeypatch.setattr("fedtune.trial.settling.available_cores", lambda: 1)
     take(simulate(config, tmp_path), 2)
-    monkeypatch.setattr("fedtune.trial.prepare.available_cores", lambda: 3)
+    monkeypatch.setattr("fedtune.trial.settling.available_cores", lambda: 3)
     used: list[int] = []
     compute = Federation.round
 

@@ -1,0 +1,46 @@
+"""Is what a strategy gives what a round can use? One of a user's own may give anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+from torch import Tensor
+
+from fedtune.federated.strategy import FedAvg, Server
+
+
+def check_weights(strategy: FedAvg, weights: Sequence[float], num_clients: int) -> None:
+    """Raise ValueError unless there is a weight for each client of the cohort."""
+    if len(weights) != num_clients:
+        allowed = f"is {num_clients}, one a client"
+        raise _unfit(strategy, "weights", f"{len(weights)} weights", allowed)
+
+
+def check_shape(strategy: FedAvg, method: str, given: object, server: Server) -> None:
+    """Raise ValueError for what would be spread over all parameters, or is no vector at all."""
+    shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+    if shape != tuple(server.params.shape):
+        allowed = f"is a tensor of shape {tuple(server.params.shape)}"
+        raise _unfit(strategy, method, str(shape), allowed)
+
+
+def own_metrics(
+    strategy: FedAvg, told: Mapping[str, float], taken: Collection[str]
+) -> dict[str, float]:
+    """What the strategy tells of a round. Raises ValueError unless those are finite numbers under
+    names of their own: with a slash, not ``taken`` by another metric, not of an evaluation.
+    """
+    found = {name: float(value) for name, value in told.items()}
+    for name, value in found.items():
+        is_own = "/" in name and name not in taken
+        is_own = is_own and not name.startswith(("test/", "validation/"))
+        if not (is_own and math.isfinite(value)):
+            allowed = "are finite numbers under names with a slash that no other metric has"
+            raise _unfit(strategy, "metrics", f"{name!r}: {value}", allowed)
+    return found
+
+
+def _unfit(strategy: FedAvg, method: str, given: str, allowed: str) -> ValueError:
+    name = type(strategy).__name__
+    return ValueError(f"{name}.{method} gives {given}; allowed {allowed}")
