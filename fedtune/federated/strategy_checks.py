@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor
 
+from fedtune.federated.flat import digest
 from fedtune.federated.strategy import FedAvg, Server
 
 
@@ -23,6 +25,22 @@ def check_shape(strategy: FedAvg, method: str, given: object, server: Server) ->
     if shape != tuple(server.params.shape):
         allowed = f"is a tensor of shape {tuple(server.params.shape)}"
         raise _unfit(strategy, method, str(shape), allowed)
+
+
+@contextmanager
+def server_left_alone(strategy: FedAvg, server: Server, params_digest: str) -> Iterator[None]:
+    """Raise ValueError where the server's model has changed in place within the context, whatever
+    else was raised there. Its digest before is known; that after it costs a pass over all bytes.
+    """
+    try:
+        yield
+    finally:
+        if digest(server.params) != params_digest:
+            name = type(strategy).__name__
+            raise ValueError(
+                f"{name} changes server.params in place; allowed is to give what is to be added "
+                "(take server.params.clone() to compute with)"
+            )
 
 
 def own_metrics(

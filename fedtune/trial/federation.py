@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from fedtune.federated.local import Diverged, recipe_of
 from fedtune.federated.round import RoundResult, federated_round
 from fedtune.federated.strategies import strategy_of
 from fedtune.federated.strategy import Server, bytes_sent
-from fedtune.federated.strategy_checks import own_metrics
+from fedtune.federated.strategy_checks import own_metrics, server_left_alone
 from fedtune.models.classifier import load_classifier
 from fedtune.trial import checkpoint
 from fedtune.trial.activity import Watch, counting, unwatched
@@ -86,6 +86,8 @@ class Federation:
             params = self.flat.values.clone()
             known = [self._model_clients.info(client_id) for client_id in range(len(self.clients))]
             self.server = Server(params, self.strategy.memory(params, known))
+            self._digests = checkpoint.digests(self.server)
+            self._is_watched = own.strategy is not None
             self._totals = {"steps/sequential": 0, "comm/bytes": 0}
             self._buffers = self.flat.buffers_digest()
             self._predictions = torch.empty(0, dtype=torch.int64)
@@ -99,7 +101,7 @@ class Federation:
     def round_zero(self) -> dict[str, Any]:
         """The record of the untrained server model."""
         looked = self._evaluate(self.server, 0)
-        return {"round": 0, **self._totals, **looked, **checkpoint.digests(self.server)}
+        return {"round": 0, **self._totals, **looked, **self._digests}
 
     def round(self, round_num: int, evaluates: bool) -> dict[str, Any]:
         """Run round ``round_num`` (from 1) and give its record.
@@ -108,12 +110,15 @@ class Federation:
         """
         cohort = self._cohort(round_num)
         Federation.rounds_here += 1
-        start = time.perf_counter()
-        with self.settings():
-            clients = self._clients_of(round_num, cohort)
-            server, result = federated_round(self.server, self.strategy, clients, cohort, round_num)
-        # The norms that a round ends with waited for the device, so this is the time of the work.
-        elapsed = time.perf_counter() - start
+        with self._watched_strategy():
+            start = time.perf_counter()
+            with self.settings():
+                clients = self._clients_of(round_num, cohort)
+                server, result = federated_round(
+                    self.server, self.strategy, clients, cohort, round_num
+                )
+            # The norms that a round ends with waited for the device: this is the time of the work.
+            elapsed = time.perf_counter() - start
         digests = checkpoint.digests(server)
         if self.flat.buffers_digest() != self._buffers:
             raise RuntimeError("training changed the model's buffers, which FedAvg cannot average")
@@ -121,7 +126,7 @@ class Federation:
         record |= own_metrics(self.strategy, result.further, record)
         if evaluates:
             record |= self._evaluate(server, round_num)
-        self.server = server
+        self.server, self._digests = server, digests
         self._totals = {name: record[name] for name in self._totals}
         return record | digests
 
@@ -156,8 +161,8 @@ class Federation:
         memory = checkpoint.read_memory(self.server.memory, directory)
         self.server = Server(self.server.params, memory)
         self._totals = {name: record[name] for name in self._totals}
-        digests = checkpoint.digests(self.server)
-        if any(record.get(key) != value for key, value in digests.items()):
+        self._digests = checkpoint.digests(self.server)
+        if any(record.get(key) != value for key, value in self._digests.items()):
             raise ValueError(f"{directory} does not hold the model of the last logged round")
         self.strategy.check_kept(self.server)
 
@@ -191,6 +196,12 @@ class Federation:
         if self._heads is None:
             return replace(self._model_clients, seen=seen)
         return replace(self._model_clients, seen=seen, prepare=self._heads.of_round(round_num))
+
+    def _watched_strategy(self) -> AbstractContextManager[None]:
+        """Watches over a strategy of the user's own, which may do anything."""
+        if not self._is_watched:
+            return nullcontext()
+        return server_left_alone(self.strategy, self.server, self._digests["params_digest"])
 
     def _of_training(
         self, round_num: int, result: RoundResult, num_sampled: int, elapsed: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,47 @@ def test_the_servers_model_may_be_given_back(bert: str) -> None:
 def test_what_is_no_list_of_indices_is_no_partition(drawn: Any, bert: str) -> None:
     with pytest.raises(BadInput, match="whole numbers"):
         rounds(quick(bert), partition=lambda labels, k, rng: drawn)
+
+
+def _doubled(values: torch.Tensor) -> None:
+    values.mul_(2)
+
+
+def _doubled_as_data(values: torch.Tensor) -> None:
+    values.data.mul_(2)
+
+
+def _doubled_in_numpy(values: torch.Tensor) -> None:
+    values.numpy()[:] *= 2
+
+
+def _beyond_all_numbers(values: torch.Tensor) -> None:
+    values.fill_(float("inf"))
+
+
+class InPlace(fedtune.FedAvg):
+    """Changes the server's model itself, in one of its methods."""
+
+    def __init__(self, method: str, change: Callable[[torch.Tensor], None]):
+        super().__init__()
+        usual = getattr(super(), method)
+
+        def changing(*arguments: Any) -> Any:
+            (server,) = [given for given in arguments if isinstance(given, fedtune.Server)]
+            change(server.params)
+            return usual(*arguments)
+
+        setattr(self, method, changing)
+
+
+@pytest.mark.parametrize("method", ["weights", "correction", "receive", "step"])
+@pytest.mark.parametrize(
+    "change", [_doubled, _doubled_as_data, _doubled_in_numpy, _beyond_all_numbers]
+)
+def test_the_servers_model_may_not_be_changed_in_place(
+    method: str, change: Callable[[torch.Tensor], None], bert: str
+) -> None:
+    records = fedtune.simulate(quick(bert), strategy=InPlace(method, change))
+    next(records)
+    with pytest.raises(ValueError, match=r"InPlace changes server\.params in place"):
+        next(records)
