@@ -1,4 +1,4 @@
-"""A trial's folder: what it was asked, its round log, its checkpoint, and who is at work in it.
+"""A trial's folder: what it was asked, its round log and its checkpoint.
 
 The round log on disk is the truth. A round is committed in this order: write ``checkpoint.new``
 (its ``state.json``, written last, holds the records of the rounds since the checkpoint before),
@@ -20,14 +20,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from fedtune.paths import link_fault
 from fedtune.provenance import git_commit, hardware, libraries
 from fedtune.redaction import redacted
-from fedtune.trial import locks
 from fedtune.trial.begun import ORIGIN, read_begun
 from fedtune.trial.durable import remove, sync, write_atomically
+from fedtune.trial.held_folder import HeldFolder
 from fedtune.trial.identity import ENGINE, Trial
-from fedtune.trial.locks import TrialInUse
 from fedtune.trial.round_log import (
     ANEW,
     DIGEST,
@@ -41,28 +39,17 @@ from fedtune.trial.round_log import (
 from fedtune.trial.stopping import Record
 
 
-class FolderGone(DamagedFolder):
-    """The trial's folder, or its whole store, was removed while the trial ran."""
-
-
-class TrialFolder:
-    """The folder ``<store>/<trial_id>``, with the promises above. Making one writes nothing.
-
-    What is in it is read with care: DamagedFolder says where a file is none of this trial's, or a
-    symbolic link out of the store.
-    """
+class TrialFolder(HeldFolder):
+    """The folder of a trial, with the promises above."""
 
     def __init__(self, store: Path, trial_id: str):
-        self.store = Path(store)
-        self.path = self.store / trial_id
-        self.trial_id = trial_id
+        super().__init__(store, trial_id)
         self.rounds_path = self.path / "rounds.jsonl"
         self.checkpoint = self.path / "checkpoint"
         self.samples = self.path / "system.jsonl"
         self.vectors = self.path / "client-vectors.bin"
         self.partition = self.path / "partition.json"
         self.failure = self.path / "error.log"
-        self._hold: locks.Hold | None = None
 
     @property
     def exists(self) -> bool:
@@ -112,25 +99,21 @@ class TrialFolder:
         content = self._read(path)
         return {} if content is None else read_begun(content, path, self.trial_id)
 
-    def write_json(self, name: str, value: object) -> None:
-        """Write a small JSON file beside the log, atomically."""
-        self._make()
-        write_atomically(self.path / name, json.dumps(value, allow_nan=False) + "\n")
-
-    def read_json(self, name: str, way_out: str = ANEW) -> dict[str, Any] | None:
-        """The content of a small JSON file (an object), or None where there is none; DamagedFolder
-        with the ``way_out`` where it is something else.
+    def partition_file(self, num_clients: int) -> Path | None:
+        """The file that says what each client has; None where there is none, DamagedFolder where it
+        does not say so of each.
         """
-        content = self._read(self.path / name)
-        if content is None:
+        way_out = "remove it, no round depends on it"
+        told = self.read_json(self.partition.name, way_out)
+        if told is None:
             return None
-        try:
-            value = json.loads(content)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            raise DamagedFolder(f"{self.path / name} is no JSON object; {way_out}")
-        return value
+        clients = told.get("clients")
+        if not isinstance(clients, list) or not all(map(_has_examples, clients)):
+            clients = []
+        if len(clients) != num_clients:
+            has = f"does not have the examples of {num_clients} clients"
+            raise DamagedFolder(f"{self.partition} {has}; {way_out}")
+        return self.partition
 
     def read_divergence(self) -> tuple[int, int | None] | None:
         """The round in which the trial diverged, and the client (None: the server's model)."""
@@ -192,6 +175,13 @@ class TrialFolder:
     def forget_failure(self) -> None:
         """The trial is run again, so why it failed before is no longer kept."""
         remove(self.failure)
+
+    @contextmanager
+    def lock(self, wait_s: float = 0.0) -> Iterator[None]:
+        self._check_to_write(self.samples)
+        self._check_to_open(self.vectors)
+        with super().lock(wait_s):
+            yield
 
     # Rounds
 
@@ -293,80 +283,10 @@ class TrialFolder:
         if whole[2]:
             os.truncate(self.rounds_path, len(whole[0]) + len(whole[1]))
 
-    # Who is at work
 
-    @contextmanager
-    def lock(self, wait_s: float = 0.0) -> Iterator[None]:
-        """Hold the trial; TrialInUse where another process still has it after ``wait_s`` seconds,
-        or, at once, where this process has it already.
-
-        The lock is the operating system's, so it is gone with the process that held it, however
-        that ended.
-        """
-        self._make()
-        path = self.path / "lock"
-        for written in (path, self.samples, self.vectors):
-            self._check_to_write(written)
-        for written in (path, self.vectors):
-            if written.is_dir():
-                raise DamagedFolder(f"{written} is a folder, where a file belongs; {ANEW}")
-        with locks.simulating(path, self.trial_id, wait_s) as self._hold:
-            try:
-                yield
-            finally:
-                self._hold = None
-
-    def wait_until_free(self, wait_s: float) -> None:
-        """Return once no process simulates the trial; TrialInUse after ``wait_s`` seconds."""
-        if (self.path / "lock").is_file():  # else nothing is written here
-            with self.lock(wait_s):
-                pass
-
-    @property
-    def in_use(self) -> bool:
-        """Does a process simulate the trial? Writes nothing: the store may be another's."""
-        return locks.is_held(self.path / "lock")
-
-    # What is touched
-
-    def _make(self) -> None:
-        """Make the folder; FolderGone where it was taken away from who holds it."""
-        if self._hold is not None:
-            if not self._hold.is_own:
-                raise TrialInUse(self.trial_id, f"process {self._hold.process}, which began it")
-            if not self._hold.lasts:
-                raise FolderGone(
-                    f"{self.path} was removed or replaced while the trial ran, so no further round "
-                    "can be kept; the same command starts the trial anew"
-                )
-            return
-        self._check_to_write(self.path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise DamagedFolder(f"{self.path} is no folder; {ANEW}") from None
-
-    def file(self, path: Path) -> Path | None:
-        """``path``, one of the trial's files; None where there is none."""
-        self._check_to_read(path)
-        return path if path.is_file() else None
-
-    def _read(self, path: Path) -> bytes | None:
-        """The content of one of the trial's files, or None where there is none."""
-        try:
-            return path.read_bytes() if self.file(path) else None
-        except OSError as error:
-            raise DamagedFolder(f"{path} cannot be read ({error.strerror})") from None
-
-    def _check_to_read(self, path: Path) -> None:
-        fault = link_fault(self.store, path)
-        if fault:
-            raise DamagedFolder(fault)
-
-    def _check_to_write(self, path: Path) -> None:
-        fault = link_fault(self.store, path, writes=True)
-        if fault:
-            raise DamagedFolder(fault)
+def _has_examples(client: object) -> bool:
+    labels = client.get("labels") if isinstance(client, dict) else None
+    return isinstance(labels, list) and all(map(is_count, labels))
 
 
 def _lines(records: Sequence[Record]) -> str:

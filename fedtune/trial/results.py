@@ -80,7 +80,7 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
         )
     ended = ended or diverged is not None
     predictions = folder.file(folder.predictions_path(trial.stop_rule.budget))
-    is_iid = trial.config.partition == "iid"
+    partition = folder.partition_file(trial.config.num_clients)
     return Result(
         trial,
         records,
@@ -92,7 +92,7 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
         peak_memory_mb=folder.read_peak_memory(),
         predictions=predictions,
         samples=folder.file(folder.samples),
-        partition=None if is_iid else folder.file(folder.partition),
+        partition=None if trial.config.partition == "iid" else partition,
     )
 
 

@@ -20,7 +20,8 @@ from fedtune.trial.activity import Activity, ActivityFile, Watch, unwatched
 from fedtune.trial.bar import RoundBar
 from fedtune.trial.class_names import name_classes
 from fedtune.trial.federation import Federation
-from fedtune.trial.folder import FolderGone, TrialFolder
+from fedtune.trial.folder import TrialFolder
+from fedtune.trial.held_folder import FolderGone
 from fedtune.trial.identity import Trial
 from fedtune.trial.inputs import open_examples
 from fedtune.trial.isolation import in_plain_torch

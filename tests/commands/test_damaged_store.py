@@ -116,6 +116,17 @@ BAD_TRIALS: dict[str, Callable[[TrialFolder], object]] = {
     "config.yaml": lambda f: (f.path / "config.yaml").write_text("[" * 500),
     "config.yaml is gone": lambda f: (f.path / "config.yaml").unlink(),
     "memory.json": lambda f: f.write_json("memory.json", {"peak_mb": [1]}),
+    "partition.json": lambda f: f.partition.write_text("[" * 500),
+    "partition.json of other clients": lambda f: f.write_json(
+        "partition.json", {"clients": [{"labels": [1, 2]}]}
+    ),
+    "partition.json without labels": lambda f: f.write_json(
+        "partition.json", {"clients": [{}] * 8}
+    ),
+    "partition.json is a link": lambda f: (
+        f.partition.unlink(),
+        f.partition.symlink_to("/etc/hostname"),
+    ),
     "diverged.json": lambda f: (
         f.rounds_path.unlink(),  # of a trial that has ended, nobody reads it
         f.write_json("diverged.json", {"round": "1"}),

@@ -15,7 +15,8 @@ from quick import files, folder_of, quick, run, take
 from fedtune import TrialConfig, simulate
 from fedtune.errors import BadInput, Refusal
 from fedtune.trial.activity import ActivityFile
-from fedtune.trial.folder import FolderGone, TrialFolder
+from fedtune.trial.folder import TrialFolder
+from fedtune.trial.held_folder import FolderGone
 from fedtune.trial.locks import TrialInUse
 from fedtune.trial.prepare import prepare
 from fedtune.trial.results import read_result
