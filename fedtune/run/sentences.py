@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fedtune.config import TrialConfig
 from fedtune.plan.plan import Plan
 from fedtune.run.launch import LaunchResult
 from fedtune.trial.results import Result
@@ -83,7 +84,8 @@ def _sentence(model: str, dataset: str, seeds: Sequence[_Seed]) -> str:
     diverged = [seed.result for seed in federated if seed.result.diverged]
     at_chance = [s.result for s in federated if s.summary.collapsed and not s.result.diverged]
     if len(diverged) == len(federated):
-        return f"{spread} diverged on {dataset} ({diverged[0].diverged}): lower learning_rate."
+        remedy = _against_divergence(diverged[0].trial.config)
+        return f"{spread} diverged on {dataset} ({diverged[0].diverged}): {remedy}."
     if len(at_chance) == len(federated):
         alone = statistics.median(s.summary.baseline_accuracy or 0.0 for s in federated)
         return f"{spread} learned nothing on {dataset}: {_chance(at_chance)} (K = 1: {alone:.3f})."
@@ -93,6 +95,14 @@ def _sentence(model: str, dataset: str, seeds: Sequence[_Seed]) -> str:
         if those
     )
     return _target(spread, dataset, federated) + besides
+
+
+def _against_divergence(config: TrialConfig) -> str:
+    """Whose steps may be too large: the clients', or also those of the server's optimiser."""
+    if config.server_optimizer == "none":
+        return "lower learning_rate"
+    rates = "lower server_learning_rate or learning_rate"
+    return rates if config.server_optimizer == "momentum" else f"{rates}, or raise server_tau"
 
 
 def _target(spread: str, dataset: str, seeds: Sequence[_Seed]) -> str:

@@ -198,6 +198,41 @@ def test_a_federated_trial_that_diverged_is_a_result_and_named(
     assert "diverged on toy (round 2, client 3)" in said
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "settings", "advice"),
+    [
+        ("none", {}, "lower learning_rate."),
+        (
+            "momentum",
+            {"server_learning_rate": 1e30},
+            "lower server_learning_rate or learning_rate.",
+        ),
+        (
+            "adam",
+            {"server_tau": 1e-300},
+            "lower server_learning_rate or learning_rate, or raise server_tau.",
+        ),
+    ],
+)
+def test_where_the_servers_steps_may_have_been_too_large_its_settings_are_named(
+    optimizer: str,
+    settings: dict[str, Any],
+    advice: str,
+    bert: str,
+    write_log: Write,
+    tmp_path: Path,
+) -> None:
+    axes = {"model": [bert], "dataset": ["toy"], "clients": [8]}
+    rounds = {"budget_rounds": 2, "max_rounds": 4, "server_optimizer": optimizer}
+    plan = make_plan(SweepSpec("far", axes, {**LEARNS, **rounds, **settings}))
+    write_log(plan.trials[0], LEARNED)
+    write_log(plan.trials[1], [0.5], diverged=True)
+
+    (said,) = sentences(plan, launched(plan, tmp_path))
+
+    assert said.endswith(f"diverged on toy (round 1, client 3): {advice}")
+
+
 def test_siblings_of_a_diverged_baseline_wait_and_the_launch_fails(
     plan: Plan, write_log: Write, tmp_path: Path
 ) -> None:
