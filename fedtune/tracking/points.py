@@ -1,4 +1,4 @@
-"""The points that a run in MLflow has, and new ones, each group of them whole or not at all."""
+"""What is logged of a run in MLflow: tags, and points, each group of them whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Run
+from mlflow.entities import Metric, Run, RunTag
 
 from fedtune.tracking import names
 from fedtune.trial.system import SAMPLE_MARKER
@@ -24,6 +24,11 @@ _AT_THE_END = "summary/final_accuracy"
 def metrics(values: Mapping[str, Any], timestamp_ms: int, step: int) -> list[Metric]:
     """The numbers of ``values`` that have tracked names (all have a slash), as points."""
     return [Metric(k, float(v), timestamp_ms, step) for k, v in values.items() if "/" in k]
+
+
+def tag(client: MlflowClient, run_id: str, values: Mapping[str, str]) -> None:
+    """Give a run these tags in one call."""
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in values.items()])
 
 
 class Points:

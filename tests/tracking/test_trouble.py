@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from launched import Launched
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from support import (
     assert_whole,
     call,
@@ -18,6 +19,9 @@ from support import (
     toy_run,
     trial_runs,
 )
+
+from fedtune.tracking.projection import Projection
+from fedtune.trial.results import read_result, stored_trial
 
 
 def test_an_mlflow_that_cannot_be_reached_fails_the_launch_and_not_its_trials(
@@ -66,3 +70,30 @@ def test_a_store_of_artifacts_that_refuses_keeps_no_round_from_mlflow(
     assert mended.code == 0, mended.everything
     assert "0 rounds added" in mended.out
     assert_whole(client, "bert-toy", copied.store)
+
+
+def test_a_run_whose_beginning_mlflow_refused_is_described_the_next_time(
+    copied: Launched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise MlflowException("the server is busy")
+
+    uri = new_database(tmp_path)
+    trial = stored_trial(copied.store, folder_of(copied.store, 4).name)
+    assert trial is not None
+    result = read_result(copied.store, trial)
+    projection = Projection(uri, "bert-toy", store=copied.store, inherit=False)
+    projection.open_sweep()
+    for method in ("log_batch", "log_inputs"):
+        with monkeypatch.context() as patched:
+            patched.setattr(MlflowClient, method, refuses)
+            with pytest.raises(MlflowException, match="busy"):
+                projection.project(result)
+    assert projection.project(result, "FINISHED") == len(result.records)
+
+    client = MlflowClient(uri)
+    run = trial_runs(client, "bert-toy")[4]
+    assert run.data.params["clients"] == "4"
+    assert run.data.tags["fedtune.outcome"] == "not_reached"
+    assert len(run.inputs.dataset_inputs) == 1
+    assert [step for step, _ in points(client, run)["test/loss"]] == [0, 1, 2, 3]
