@@ -24,7 +24,7 @@ from support import (
     trial_runs,
 )
 
-from fedtune.commands.main import cli
+from fedtune.commands.cli import cli
 from fedtune.config import FIELDS, UNHASHED
 
 ROOT = Path(__file__).parents[1]

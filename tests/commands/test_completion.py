@@ -13,7 +13,7 @@ import pytest
 from click.shell_completion import get_completion_class
 from support import call
 
-from fedtune.commands.main import cli
+from fedtune.commands.cli import cli
 from fedtune.data.lookup import NAMES as DATASETS
 from fedtune.models.short_names import NAMES as MODELS
 

@@ -26,8 +26,7 @@ import yaml
 from pages import PAGES, ROOT, Block, Command, blocks, commands, named
 from support import call, new_database
 
-from fedtune.commands import main as front_door
-from fedtune.commands.main import cli
+from fedtune.commands.cli import cli
 from fedtune.config import FIELDS
 from fedtune.data import bbc_news, toy
 from fedtune.models.zoo import find_model
@@ -262,7 +261,7 @@ def desk(tmp_path: Path, names: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     shutil.copytree(find_model("mini-bert").directory, tmp_path / "models" / "mine")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FEDTUNE_DATA", str(names))
-    monkeypatch.setattr(front_door, "_console", lambda: session.Console(width=160))
+    monkeypatch.setattr("fedtune.commands.cli._console", lambda: session.Console(width=160))
     _without_ray(monkeypatch)
     new_database(tmp_path)
     with contextlib.chdir(tmp_path), matplotlib.rc_context({"backend": "agg"}):

@@ -13,7 +13,7 @@ import pytest
 from pages import PAGES, ROOT
 
 import fedtune
-from fedtune.commands.main import cli
+from fedtune.commands.cli import cli
 from fedtune.config import FIELDS
 
 DOCS = ROOT / "docs"
