@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import hashlib
-import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtune.data import shipped
 from fedtune.data.cards import CARDS, check_card
-from fedtune.data.csv_files import SEPARATORS, read_csv, typed
+from fedtune.data.csv_tables import CSV, can_be_sniffed, csv_splits, csv_table
+from fedtune.data.library_calls import quiet, told_apart
 from fedtune.data.literal import plain_name, taken_literally
 from fedtune.data.lookup import (
     TOKENS_FILE,
@@ -24,7 +23,7 @@ from fedtune.data.lookup import (
     unreachable,
 )
 from fedtune.data.text_files import read_text
-from fedtune.errors import BadInput, did_you_mean, readable
+from fedtune.errors import BadInput, did_you_mean
 from fedtune.hub import go_offline_if_unreachable
 from fedtune.paths import cache_root, states
 
@@ -33,21 +32,10 @@ if TYPE_CHECKING:
 
 # Formats that hold tables. Others that `datasets` knows hold images or archives, or unpickle.
 _TABLES = {"parquet", "csv", "json", "arrow", "cache"}
-_CSV = (".csv", ".tsv")
 _JSON = (".json", ".jsonl", ".ndjson")
 #: What `save_to_disk` writes beside its tables.
 _SAVED = ("dataset_dict.json", "state.json", "dataset_info.json", "dataset_infos.json")
 _MOST_NAMES = 20
-
-#: What libraries say of ordinary faults, and what that means.
-_IN_OTHER_WORDS = {
-    "corresponds to no data": "has no rows",
-    "BatchSize must be greater than 0": "has no rows",
-    "Multiple matches for FieldRef": "has two columns of one name; rename one of them",
-    "same data file format for all splits": (
-        "has splits in files of different formats; allowed is one of parquet, csv and json for all"
-    ),
-}
 
 
 def read_splits(location: Location, dataset_config: str) -> DatasetDict:
@@ -70,9 +58,9 @@ def _read_file(dataset: str, file: Path) -> DatasetDict:
     import datasets
 
     kind = unpacked_suffix(file)
-    with _quiet(False), told_apart(dataset, "is the file damaged?"):
-        if kind in _CSV:
-            return datasets.DatasetDict({"train": _csv_table(dataset, [file])})
+    with quiet(False), told_apart(dataset, "is the file damaged?"):
+        if kind in CSV:
+            return datasets.DatasetDict({"train": csv_table(dataset, [file])})
         if kind in _JSON:
             read_text(dataset, file, only_utf8=True)
         cache = _cache([file])
@@ -99,7 +87,7 @@ def _read_folder(location: Location, folder: Path, dataset_config: str) -> Datas
     needed = "needed are parquet, csv or json files named train* and test*"
     cards = [name for name in CARDS if (folder / name).is_file()]
     needed += f", and nothing in {cards[0]} that says otherwise" if cards else ""
-    with _quiet(False), told_apart(dataset, needed):
+    with quiet(False), told_apart(dataset, needed):
         files = [file for file in location.files() if _may_be_data(file)]
         cache = _cache(files)
         literal = taken_literally(folder, files, cache)
@@ -118,7 +106,7 @@ def _read_hub(location: Location, dataset_config: str) -> DatasetDict:
     if not online and not is_cached(location.hub_id, dataset_config):
         raise unreachable(location.name, location.hub_id)
     needed = "needed are parquet, csv or json files of a train and a test split"
-    with _quiet(sys.stderr.isatty()), told_apart(location.name, needed):
+    with quiet(sys.stderr.isatty()), told_apart(location.name, needed):
         return _build(location.name, location.hub_id, dataset_config, None)
 
 
@@ -163,8 +151,8 @@ def _build(dataset: str, path: str, dataset_config: str, cache: Path | None) -> 
     files = builder.config.data_files or {}
     if folder is not None:
         _refuse_several(dataset, folder, files)
-        if kind == "csv" and _can_be_sniffed(builder):
-            return _csv_splits(dataset, builder, files)
+        if kind == "csv" and can_be_sniffed(builder):
+            return csv_splits(dataset, builder, files)
         if kind == "json":
             for file in (Path(file) for found in files.values() for file in found):
                 if unpacked_suffix(file) in _JSON:
@@ -184,54 +172,6 @@ def _prepared(dataset: str, builder: DatasetBuilder) -> DatasetDict:
             message = "holds one record of lists or objects; needed is a list of records, or a "
             raise BadInput.of("dataset", dataset, f"{message}record in each line")
     return splits
-
-
-def _can_be_sniffed(builder: DatasetBuilder) -> bool:
-    """Whether csv files are to be read by what is in them: their card does not say how."""
-    files = [Path(file) for found in builder.config.data_files.values() for file in found]
-    told, usual = builder.config.pd_read_csv_kwargs, type(builder.config)().pd_read_csv_kwargs
-    changed = {key for key, value in told.items() if value != usual.get(key)}
-    return (
-        changed <= {"sep"}
-        and builder.config.sep in SEPARATORS
-        and all(unpacked_suffix(file) in _CSV for file in files)
-    )
-
-
-def _csv_splits(
-    dataset: str, builder: DatasetBuilder, files: Mapping[str, Sequence[str]]
-) -> DatasetDict:
-    from datasets import DatasetDict
-
-    tables = {
-        str(split): _csv_table(dataset, [Path(file) for file in found])
-        for split, found in files.items()
-    }
-    features = builder.info.features
-    if features:  # of a card, which may name the classes
-        tables = {split: table.cast(features) for split, table in tables.items()}
-    return DatasetDict(tables)
-
-
-def _csv_table(dataset: str, files: Sequence[Path]) -> Dataset:
-    """The rows of all files of a split, whose types are those of the values in all of them."""
-    from datasets import Dataset, Features, Value
-
-    columns: dict[str, list[str]] = {}
-    for file in files:
-        found = read_csv(dataset, file)
-        if columns and set(found) != set(columns):
-            raise BadInput.of(
-                "dataset",
-                dataset,
-                f"{file.name} has the columns {', '.join(found)}, and {files[0].name} has "
-                f"{', '.join(columns)}",
-            )
-        for name, values in found.items():
-            columns.setdefault(name, []).extend(values)
-    kinds = {name: typed(values) for name, values in columns.items()}
-    features = Features({name: Value(kind) for name, (kind, _) in kinds.items()})
-    return Dataset.from_dict({name: values for name, (_, values) in kinds.items()}, features)
 
 
 def _refuse_several(dataset: str, folder: Path, files: Mapping[str, Sequence[str]]) -> None:
@@ -274,48 +214,3 @@ def _wrong_configuration(dataset: str, path: str, dataset_config: str) -> BadInp
     hint = did_you_mean(dataset_config, names)
     message = f"{dataset} has no such configuration{hint}; allowed is {listed}"
     return BadInput.of("dataset_config", dataset_config, message)
-
-
-@contextlib.contextmanager
-def told_apart(dataset: str, needed: str) -> Iterator[None]:
-    """Make a line of bad input of whatever is raised over files that cannot be read.
-
-    Of any kind: what a library does with a file that is damaged, or with an odd card, is not
-    foreseen by it either (AttributeError, RuntimeError, RecursionError have been seen).
-    """
-    try:
-        yield
-    except BadInput:
-        raise
-    except Exception as error:
-        root = error.__cause__ or error
-        if isinstance(root, PermissionError):
-            with readable("dataset", dataset):
-                raise root from None
-        for words, message in _IN_OTHER_WORDS.items():
-            if words in str(root):
-                raise BadInput.of("dataset", dataset, message) from error
-        reason = " ".join(f"{type(root).__name__}: {root}".split())[:300]
-        raise BadInput.of("dataset", dataset, f"cannot be read ({reason}); {needed}") from error
-
-
-@contextlib.contextmanager
-def _quiet(show_progress: bool) -> Iterator[None]:
-    """Keep `datasets` from printing, and from reporting the use of local folders to its makers."""
-    import datasets
-
-    hub_log = logging.getLogger("huggingface_hub")  # says so when a README has no metadata
-    verbosity, hub_level = datasets.logging.get_verbosity(), hub_log.level
-    bars_were_on = not datasets.are_progress_bars_disabled()
-    datasets.logging.set_verbosity(logging.CRITICAL)  # what cannot be read is told in an error
-    hub_log.setLevel(logging.ERROR)
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
-    if not show_progress:
-        datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(verbosity)
-        hub_log.setLevel(hub_level)
-        if bars_were_on:
-            datasets.enable_progress_bars()

@@ -11,8 +11,9 @@ import numpy as np
 from fedtune.data.columns import check_client_column, find_columns, joined
 from fedtune.data.groups import read_groups
 from fedtune.data.labels import are_hidden, missing_texts, read_labels
+from fedtune.data.library_calls import told_apart
 from fedtune.data.lookup import Location, resolve
-from fedtune.data.reading import read_splits, told_apart
+from fedtune.data.reading import read_splits
 from fedtune.errors import BadInput, did_you_mean
 
 if TYPE_CHECKING:

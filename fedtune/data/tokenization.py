@@ -60,7 +60,7 @@ def tokenize(
     if folder is not None and (folder / TOKENS_FILE).is_file():
         _check_fits(dataset, folder, tokenizer_dir, max_length, columns | source, client_column)
         return folder
-    from fedtune.data.reading import told_apart
+    from fedtune.data.library_calls import told_apart
     from fedtune.data.sources import load_texts
 
     asked = columns | source | {"client_column": client_column}
