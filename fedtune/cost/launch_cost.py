@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from fedtune.cost.memory import disk, need
 from fedtune.cost.resources import at_once, check_disk, check_fits, places, request
-from fedtune.cost.trial_cost import Cost, calibrate, cost, disk, need, rates_in_store, wall_time
+from fedtune.cost.speed import calibrate, rates_in_store
+from fedtune.cost.trial_cost import Cost, cost
 from fedtune.machine import Machine
 from fedtune.plan.plan import Plan
 from fedtune.tables import Column, FittedTable
@@ -207,3 +209,17 @@ def _room(trial: Trial, machine: Machine) -> str:
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
+
+
+def wall_time(trials: Sequence[Trial], each: Sequence[float], slots: int) -> float:
+    """Seconds for the whole launch, with ``slots`` trials at a time, where ``each`` takes so many.
+
+    The work spread over the slots; or, if that is longer, the longest baseline with a sibling,
+    which has to wait for it.
+    """
+    seconds = dict(zip((trial.trial_id for trial in trials), each, strict=True))
+    chains = [
+        seconds[t.trial_id] + (seconds.get(t.baseline_id, 0.0) if not t.is_baseline else 0.0)
+        for t in trials
+    ]
+    return max([sum(seconds.values()) / max(slots, 1), *chains])

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from fedtune.cost.launch_cost import LaunchCost
-from fedtune.cost.trial_cost import kind_of
+from fedtune.cost.speed import kind_of
 
 #: A trial's own last rounds tell its speed, so many.
 _RECENT = 5

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from fedtune.cost.trial_cost import disk, need
+from fedtune.cost.memory import disk, need
 from fedtune.errors import BadInput, Fault
 from fedtune.machine import Machine, available_cores, free_memory
 from fedtune.trial.identity import Trial

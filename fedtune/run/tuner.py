@@ -27,8 +27,8 @@ for _name, _value in _ENVIRONMENT.items():
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
 
+from fedtune.cost.memory import need  # noqa: E402
 from fedtune.cost.resources import OBJECT_STORE_BYTES, request, too_large  # noqa: E402
-from fedtune.cost.trial_cost import need  # noqa: E402
 from fedtune.errors import BadInput, Fault, first_line  # noqa: E402
 from fedtune.machine import Machine  # noqa: E402
 from fedtune.run.launch import Launch  # noqa: E402

@@ -12,21 +12,14 @@ import pytest
 from rich.console import Console
 from support import call, toy_run
 
-from fedtune.cost import launch_cost, trial_cost
-from fedtune.cost.launch_cost import LaunchCost
+from fedtune.cost import launch_cost, speed
+from fedtune.cost.launch_cost import LaunchCost, wall_time
+from fedtune.cost.memory import need
 from fedtune.cost.resources import Machine
-from fedtune.cost.trial_cost import (
-    Rates,
-    calibrate,
-    cost,
-    kind_of,
-    need,
-    num_parameters,
-    rates_in_store,
-    wall_time,
-    work,
-)
+from fedtune.cost.speed import Rates, calibrate, kind_of, rates_in_store
+from fedtune.cost.trial_cost import cost, work
 from fedtune.errors import BadInput
+from fedtune.models.weights import num_parameters
 from fedtune.plan.plan import Plan
 from fedtune.run.launch import Launch
 from fedtune.run.progress import Silent
@@ -43,7 +36,7 @@ def with_settings(trial: Trial, **settings: object) -> Trial:
     return replace(trial, config=trial.config.replace(**settings))
 
 
-def rates_of(plan: Plan) -> dict[trial_cost.Kind, Rates]:
+def rates_of(plan: Plan) -> dict[speed.Kind, Rates]:
     """A machine that trains 64 texts and evaluates 128 a second."""
     return {kind_of(trial): Rates(64.0, 128.0, 1000) for trial in plan.trials}
 
@@ -69,7 +62,7 @@ def told(
 
 
 def test_the_estimate_of_time_comes_from_a_calibration(plan: Plan) -> None:
-    rates = trial_cost.calibrate(plan.trials)
+    rates = calibrate(plan.trials)
 
     (rate,) = rates.values()  # one model, one data set
     assert 0 < rate.train < 1e6
@@ -89,9 +82,9 @@ def test_trials_that_have_run_here_tell_the_speed(
     known = rates_in_store(tmp_path, plan.trials)
 
     assert known == {kind_of(eight): Rates(1024.0, 128 / 0.25, 1000)}
-    monkeypatch.setattr(trial_cost, "_measure", lambda trial: pytest.fail("it is known"))
-    assert trial_cost.calibrate(plan.trials, known) == known
-    monkeypatch.setattr(trial_cost, "hardware", lambda device: "another machine")
+    monkeypatch.setattr(speed, "_measure", lambda trial: pytest.fail("it is known"))
+    assert calibrate(plan.trials, known) == known
+    monkeypatch.setattr(speed, "hardware", lambda device: "another machine")
     assert rates_in_store(tmp_path, plan.trials) == {}
 
 
@@ -160,7 +153,7 @@ def test_a_larger_batch_of_a_deep_model_takes_more_memory(plan: Plan, tmp_path: 
 
 def test_clients_with_few_texts_have_a_speed_of_their_own(plan: Plan) -> None:
     few = with_settings(plan.trials[0], clients=64)  # of 256 texts, and a batch is 8
-    rates = trial_cost.calibrate([plan.trials[0], few])
+    rates = calibrate([plan.trials[0], few])
 
     assert len(rates) == 2
     assert len({kind_of(with_settings(few, clients=k)) for k in (1, 8, 32)}) == 1
@@ -247,7 +240,7 @@ def test_a_model_whose_step_fails_is_named_before_anything_starts(
     def fails(*_: object) -> None:
         raise ZeroDivisionError("float division by zero")
 
-    monkeypatch.setattr(trial_cost, "measure", fails)
+    monkeypatch.setattr(speed, "measure", fails)
     told = r"a step of its training fails \(ZeroDivisionError: float division by zero\)"
     with pytest.raises(BadInput, match=told):
         calibrate(plan.trials[:1])

@@ -9,6 +9,7 @@ from fractions import Fraction
 import pytest
 
 from fedtune.cost import resources as module
+from fedtune.cost.memory import Need, need
 from fedtune.cost.resources import (
     MOST_SHARERS,
     Machine,
@@ -20,7 +21,6 @@ from fedtune.cost.resources import (
     sharers,
     this_machine,
 )
-from fedtune.cost.trial_cost import Need, need
 from fedtune.errors import BadInput
 from fedtune.machine import available_cores
 from fedtune.plan.plan import Plan

@@ -17,7 +17,7 @@ from fedtune.commands.status import print_status
 from fedtune.cost import launch_cost
 from fedtune.cost.launch_cost import LaunchCost
 from fedtune.cost.resources import Machine
-from fedtune.cost.trial_cost import Rates, kind_of
+from fedtune.cost.speed import Rates, kind_of
 from fedtune.plan.plan import Plan, make_plan
 from fedtune.plan.plan_file import save_plan
 from fedtune.plan.sweepfile import SweepSpec, experiments

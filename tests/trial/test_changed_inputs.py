@@ -14,7 +14,7 @@ import pytest
 from quick import quick, run
 
 from fedtune import BadInput
-from fedtune.cost.trial_cost import need
+from fedtune.cost.memory import need
 from fedtune.data.tokenization import write_tokens
 from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import prepare

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from quick import quick
 
-from fedtune.cost.trial_cost import calibrate
+from fedtune.cost.speed import calibrate
 from fedtune.trial.federation import Federation
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.memory import PeakMemory
