@@ -1,4 +1,4 @@
-"""Numbers with a unit, as people read them."""
+"""Numbers as people read them, most with a unit."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def number(value: float | None) -> str:
+    """An accuracy as people read it; nothing where there is none."""
+    return "" if value is None else f"{value:.3f}"

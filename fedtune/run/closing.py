@@ -10,12 +10,11 @@ from typing import Any
 
 from fedtune.plan.plan import Plan
 from fedtune.run.launch import LaunchResult
-from fedtune.run.progress import number
 from fedtune.run.sentences import sentences
 from fedtune.tables import Column, FittedTable, Kind
 from fedtune.tracking.names import brief
 from fedtune.trial.results import Result
-from fedtune.units import duration
+from fedtune.units import duration, number
 
 #: What a narrow screen keeps longest: K and the accuracy, which it always has, then by this order.
 _RANKS = {"rounds to target": 1, "outcome": 2, "of baseline": 3, "time": 4, "steps to target": 5}

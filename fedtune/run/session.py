@@ -26,7 +26,8 @@ from fedtune.run import closing
 from fedtune.run.announcing import measuring, print_expectation, print_plan
 from fedtune.run.launch import Launch, LaunchResult
 from fedtune.run.links import print_links
-from fedtune.run.progress import Lines, Progress, Screen, Silent
+from fedtune.run.progress import Lines, Progress, Silent
+from fedtune.run.screen import Screen
 from fedtune.run.sentences import sentences
 from fedtune.run.spread import print_spread
 from fedtune.terminal import say, say_problem

@@ -17,7 +17,7 @@ from fedtune.cost.trial_cost import Cost
 from fedtune.machine import Machine
 from fedtune.plan.plan import Plan, make_plan
 from fedtune.plan.sweepfile import SweepSpec
-from fedtune.run.progress import Screen
+from fedtune.run.screen import Screen
 from fedtune.trial.activity import Activity, ActivityFile
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
