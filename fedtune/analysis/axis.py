@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fedtune.config import OF_CLIENTS, UNHASHED, TrialConfig, strategy_name
+from fedtune.config import OF_CLIENTS, UNHASHED, TrialConfig, mark_of, strategy_name
 from fedtune.config.kinds import Needs
 
 Params = Mapping[str, str]
@@ -76,8 +76,9 @@ def varied(settings: Iterable[Settings]) -> list[str]:
         params = each.params
         for field in params:
             if field not in (*OWN_FIELDS, *UNHASHED) and counts(field, each):
-                needed = [params[mark.field] for mark in _needs(field)]
-                key = field, params["model"], params["dataset"], *needed
+                needs = mark_of(field, Needs)
+                needed = params[needs.field] if needs else ""
+                key = field, params["model"], params["dataset"], needed
                 values.setdefault(key, set()).add(params[field])
     return sorted({key[0] for key, seen in values.items() if len(seen) > 1})
 
@@ -86,12 +87,8 @@ def counts(field: str, settings: Settings) -> bool:
     """Does a setting make a difference? Those about clients make none in a baseline."""
     if settings.is_baseline and field in OF_CLIENTS:
         return False
-    return all(settings.params[mark.field] in mark.values for mark in _needs(field))
-
-
-def _needs(field: str) -> list[Needs]:
-    info = TrialConfig.model_fields.get(field)
-    return [mark for mark in info.metadata if isinstance(mark, Needs)] if info else []
+    needs = mark_of(field, Needs)
+    return needs is None or settings.params[needs.field] in needs.values
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from fedtune.analysis import panels, style
+from fedtune.analysis.cell import Cell, Series
 from fedtune.analysis.drawing import Drawn, labels
-from fedtune.analysis.grid import Cell, Grid, Series
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.tracked import TrackedTrial
 from fedtune.federated.client_accuracy import client_accuracies
 from fedtune.tracking.partition_figure import squares

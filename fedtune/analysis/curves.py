@@ -13,8 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from fedtune.analysis import numbers, panels, style, words
+from fedtune.analysis.cell import Cell, Series
 from fedtune.analysis.drawing import DASHED, Drawn, labels
-from fedtune.analysis.grid import Cell, Grid, Series
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.tracked import TrackedTrial
 from fedtune.units import size
 

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fedtune.analysis import numbers, panels, style
-from fedtune.analysis.grid import Grid, Series
+from fedtune.analysis.cell import Series
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.levels import LEVEL
 from fedtune.analysis.samples import Sample
 

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from fedtune.analysis import numbers, panels, style
+from fedtune.analysis.cell import Cell
 from fedtune.analysis.drawing import (
     DASHED,
     DOTTED,
@@ -25,7 +26,7 @@ from fedtune.analysis.drawing import (
     model_handles,
     series_of,
 )
-from fedtune.analysis.grid import Cell, Grid
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.levels import LEVEL, level, stopped_early
 from fedtune.analysis.samples import Sample
 from fedtune.analysis.tracked import TrackedTrial

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fedtune.analysis import numbers
-from fedtune.analysis.grid import Cell, Grid, Series
+from fedtune.analysis.cell import Cell, Series
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.quantities import ACCURACY, Quantity
 from fedtune.analysis.samples import Sample, difference
 from fedtune.analysis.tracked import TrackedTrial

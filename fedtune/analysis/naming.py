@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fedtune.analysis.cell import Series
 from fedtune.analysis.fonts import BASE, Fonts, fonts_for
-from fedtune.analysis.grid import Grid, Series
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.words import apart, shortened, with_shapes
 
 #: Longer names of models and data sets are shortened in the middle; a Chinese character is as wide

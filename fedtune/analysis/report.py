@@ -17,6 +17,7 @@ from fedtune.analysis import by_client, curves, figures, origin, page, style, su
 from fedtune.analysis.drawing import Drawn
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.history import load_sweep
+from fedtune.analysis.missing import missing
 from fedtune.analysis.naming import Names, names_of
 from fedtune.analysis.paper.part import part_of
 from fedtune.analysis.strategies import averages, by_strategy, compares_strategies
@@ -126,7 +127,7 @@ def build(sweep: Sweep, folder: Path) -> tuple[page.Content, list[str]]:
         figures=drawn,
         absent=[number for number in _of_interest(grid) if number not in have],
         caveats=[*summary.caveats(shown), *names.notes()],
-        missing=grid.missing(),
+        missing=missing(grid),
         sections=paper.sections,
         tables=made,
         history=origin.history(sweep, grid),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fedtune.analysis import numbers
 from fedtune.analysis.axis import OWN_FIELDS, counts, strategy_of, varied
-from fedtune.analysis.grid import Cell, Grid
+from fedtune.analysis.cell import Cell
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.quantities import ACCURACY
 from fedtune.analysis.table import Table, Value
 from fedtune.analysis.tables import effort

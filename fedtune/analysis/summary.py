@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedtune.analysis import numbers
+from fedtune.analysis.cell import Cell
 from fedtune.analysis.drawing import labels
-from fedtune.analysis.grid import Cell, Grid
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.levels import Comparison, Reached, comparisons, stopped_early
 from fedtune.analysis.table import Table, Value
 from fedtune.analysis.tables import points, tenths, x_columns, x_value

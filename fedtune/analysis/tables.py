@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from fedtune.analysis import numbers
+from fedtune.analysis.cell import Cell
 from fedtune.analysis.drawing import labels
-from fedtune.analysis.grid import Cell, Grid
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.levels import Reached, level, stopped_early
 from fedtune.analysis.quantities import ACCURACY, RETENTION
 from fedtune.analysis.samples import Sample, difference, paired

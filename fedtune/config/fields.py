@@ -358,26 +358,24 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Tracking": ("system_metrics",),
 }
 
-
-#: Fields that came after engine 3 with their defaults, which trials from before have.
-LATER: Mapping[str, Any] = {
-    field: info.default
-    for field, info in TrialFields.model_fields.items()
-    if any(isinstance(mark, Later) for mark in info.metadata)
-}
-
-#: Fields that are about several clients; a field that needs another one comes after it.
-OF_CLIENTS: Mapping[str, OfClients] = {
-    field: mark
-    for field, info in TrialFields.model_fields.items()
-    for mark in info.metadata
-    if isinstance(mark, OfClients)
-}
-
 _M = TypeVar("_M", bound=Mark)
 
 
 def mark_of(field: str, kind: type[_M]) -> _M | None:
-    """What is said of a field in metadata of a kind; None where nothing is."""
-    entries = TrialFields.model_fields[field].metadata
+    """What is said of a field in metadata of a kind; None where nothing is, or there is no such
+    field.
+    """
+    info = TrialFields.model_fields.get(field)
+    entries = info.metadata if info else []
     return next((entry for entry in entries if isinstance(entry, kind)), None)
+
+
+#: Fields that came after engine 3 with their defaults, which trials from before have.
+LATER: Mapping[str, Any] = {
+    field: info.default for field, info in TrialFields.model_fields.items() if mark_of(field, Later)
+}
+
+#: Fields that are about several clients; a field that needs another one comes after it.
+OF_CLIENTS: Mapping[str, OfClients] = {
+    field: mark for field in TrialFields.model_fields if (mark := mark_of(field, OfClients))
+}

@@ -19,13 +19,15 @@ from synthetic import (
 )
 
 from fedtune.analysis import numbers
+from fedtune.analysis.cell import Series
 from fedtune.analysis.expected import Expected
-from fedtune.analysis.grid import Grid, Series, role_of
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.paper.claims import STATEMENTS, Claim
 from fedtune.analysis.paper.evidence import needs_more, stretch_at_chance
 from fedtune.analysis.paper.judging import as_data, judge
 from fedtune.analysis.paper.verdicts import all_of, decide, decide_truths, most_of
 from fedtune.analysis.quantities import area
+from fedtune.analysis.roles import role_of
 from fedtune.analysis.samples import Sample
 from fedtune.analysis.summary import sentences
 from fedtune.analysis.tables import per_cell

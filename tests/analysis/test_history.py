@@ -25,8 +25,10 @@ from synthetic import (
     write,
 )
 
-from fedtune.analysis.grid import Grid, Series
+from fedtune.analysis.cell import Series
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.history import load_sweep
+from fedtune.analysis.missing import missing
 from fedtune.analysis.report import build
 from fedtune.analysis.tracked import Reach
 from fedtune.errors import BadInput
@@ -213,11 +215,11 @@ def test_trials_that_failed_wait_diverged_or_run_are_what_they_are(tmp_path: Pat
     assert grid.cell(series, 4).reaches == {0: Reach(None, 20)}, "it ended, and it was not reached"
     assert grid.cell(series, 8).reaches == {}, "it may still come"
     assert grid.cell(series, 2).reached_text() == "1 of 1", "the one that waits is not counted"
-    missing = grid.missing()
-    assert "K008 mini-bert imdb s0: at round 2" in missing
-    assert "K002 mini-bert imdb s1: waiting, since its baseline has failed" in missing
-    assert "K004 mini-bert imdb s1: not begun" in missing
-    assert len(missing) == 5
+    told = missing(grid)
+    assert "K008 mini-bert imdb s0: at round 2" in told
+    assert "K002 mini-bert imdb s1: waiting, since its baseline has failed" in told
+    assert "K004 mini-bert imdb s1: not begun" in told
+    assert len(told) == 5
     build(sweep, tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text()
     assert "K002 mini-bert imdb s1: waiting, since its baseline has failed" in page

@@ -22,7 +22,7 @@ from synthetic import (
 )
 
 from fedtune.analysis import numbers, tables, tracked
-from fedtune.analysis.grid import Series
+from fedtune.analysis.cell import Series
 from fedtune.analysis.history import load_sweep
 from fedtune.analysis.paper.verdicts import decide
 from fedtune.analysis.predictions import read

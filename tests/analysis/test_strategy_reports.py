@@ -28,9 +28,11 @@ from synthetic import (
 
 from fedtune.analysis import by_client, curves, figures, style, summary, tables
 from fedtune.analysis.axis import Axis
+from fedtune.analysis.cell import Series
 from fedtune.analysis.expected import read_expected
-from fedtune.analysis.grid import Grid, Series
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.history import load_sweep
+from fedtune.analysis.missing import missing
 from fedtune.analysis.origin import trained_on
 from fedtune.analysis.paper.part import part_of
 from fedtune.analysis.paper.shape import has_papers_shape
@@ -335,12 +337,12 @@ def test_what_a_grid_of_strategies_misses_is_listed(clients: tuple[int, ...]) ->
     grid = grid_of(begun, expected=expected)
 
     assert expected.num_trials == len(trials)
-    missing = grid.missing()
+    told = missing(grid)
     whole = len(trials) // 2
-    assert missing[-1] == f"mini-albert on ag-news: none of {whole} trials has begun" or any(
-        line.startswith("mini-albert on ag-news") for line in missing
+    assert told[-1] == f"mini-albert on ag-news: none of {whole} trials has begun" or any(
+        line.startswith("mini-albert on ag-news") for line in told
     )
-    lines = [line for line in missing if line.startswith("K")]
+    lines = [line for line in told if line.startswith("K")]
     assert len(lines) == whole - len(begun)
     assert len({*lines}) == len(lines)
     if len(clients) == 2:
@@ -348,7 +350,7 @@ def test_what_a_grid_of_strategies_misses_is_listed(clients: tuple[int, ...]) ->
         assert "K008 mini-bert (fedadam) ag-news, iid s0: not begun" in lines
     else:
         assert "K008 mini-bert (scaffold) ag-news s1 partition alpha = 0.1: not begun" in lines
-    assert grid_of(trials, expected=expected).missing() == []
+    assert missing(grid_of(trials, expected=expected)) == []
 
 
 def test_a_missing_baseline_is_listed_once() -> None:
@@ -358,7 +360,7 @@ def test_a_missing_baseline_is_listed_once() -> None:
 
     grid = in_memory([result_of(t, skewed) for t in begun], expected)
 
-    lines = [line for line in grid.missing() if line.endswith("not begun")]
+    lines = [line for line in missing(grid) if line.endswith("not begun")]
     assert lines == ["K001 mini-bert ag-news s1: not begun"]
 
 

@@ -11,7 +11,8 @@ import pytest
 from synthetic import in_memory, make_trial, paper_like, result_of, run_all, whole_grid
 
 from fedtune.analysis import tables
-from fedtune.analysis.grid import Grid, Series
+from fedtune.analysis.cell import Series
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.levels import Reached
 from fedtune.analysis.paper.judging import judge
 from fedtune.analysis.summary import caveats, cost, sentences

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fedtune.analysis import numbers
-from fedtune.analysis.grid import TITLES
 from fedtune.analysis.paper import claims
 from fedtune.analysis.paper.checks_scaling import Checked
 from fedtune.analysis.paper.evidence import (
@@ -28,6 +27,7 @@ from fedtune.analysis.paper.verdicts import (
     where_open,
 )
 from fedtune.analysis.quantities import ACCURACY, RETENTION
+from fedtune.analysis.roles import TITLES
 from fedtune.analysis.samples import Sample, combine, difference
 from fedtune.analysis.tracked import Reach, TrackedTrial
 from fedtune.trial.stopping import CHANCE_ERRORS, clearly_above_chance

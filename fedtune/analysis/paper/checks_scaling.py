@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 from fedtune.analysis import numbers
-from fedtune.analysis.grid import Cell
+from fedtune.analysis.cell import Cell
 from fedtune.analysis.paper import claims
 from fedtune.analysis.paper.evidence import (
     OTHERS,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from fedtune.analysis import numbers
-from fedtune.analysis.grid import Cell
+from fedtune.analysis.cell import Cell
 from fedtune.analysis.paper.checks_scaling import Checked
 from fedtune.analysis.paper.evidence import (
     OTHERS,

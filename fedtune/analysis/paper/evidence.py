@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedtune.analysis import numbers
-from fedtune.analysis.grid import TITLES, Cell, Grid, Series, role_of
+from fedtune.analysis.cell import Cell, Series
+from fedtune.analysis.grid import Grid
 from fedtune.analysis.paper.verdicts import Part, Verdict, all_of, decide, unless_missing
 from fedtune.analysis.quantities import Quantity
+from fedtune.analysis.roles import TITLES, role_of
 from fedtune.analysis.samples import Sample, combine, paired
 from fedtune.analysis.tracked import TrackedTrial
 from fedtune.models.short_names import NAMES as MODELS

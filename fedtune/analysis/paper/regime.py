@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from fedtune.analysis import numbers
-from fedtune.analysis.grid import TITLES, Cell, Grid
+from fedtune.analysis.cell import Cell
+from fedtune.analysis.grid import Grid
+from fedtune.analysis.roles import TITLES
 from fedtune.analysis.table import Table, Value
 from fedtune.analysis.tracked import TrackedTrial
 

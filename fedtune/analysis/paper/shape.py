@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 
 from fedtune.analysis.axis import DEFAULTS
-from fedtune.analysis.grid import TITLES, Grid, role_of
+from fedtune.analysis.grid import Grid
+from fedtune.analysis.roles import TITLES, role_of
 
 #: The paper's models and data sets, by the names that :func:`role_of` gives.
 MODELS = ("bert", "albert", "distilbert")
