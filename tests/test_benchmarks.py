@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import environments, gpu, peers, turns
+from benchmarks import environments, gpu, peer_results, peers, turns
 from fedtune.config import TrialConfig
 from fedtune.trial.federation import Federation
 from fedtune.trial.prepare import prepare
@@ -73,14 +73,14 @@ def test_ratios_are_of_the_same_turn(tmp_path: Path) -> None:
     """A turn in which the machine was slow for all changes no ratio."""
     finished = [running("fedtune", 1.0, 3.0, 1.0), running("plain", 2.0, 6.0, 4.0)]
     asked = peers.parse(["--examples", "100", "--local-epochs", "2"])
-    numbers = peers.summarise(finished, asked)
+    numbers = peer_results.summarise(finished, asked)
     assert numbers["plain"]["ratio"] == {"median": 2.0, "min": 2.0, "max": 4.0}
     assert numbers["plain"]["median_s"] == 4.0
     assert numbers["plain"]["examples_per_s"] == 50.0
-    assert list(peers.table(numbers))[-1] == (
+    assert list(peer_results.table(numbers))[-1] == (
         "| plain | 1.0 | 4.00 | 2.00 (2.00 to 4.00) | 50 | 5.0 | 9.90 | 100 |"
     )
-    peers.draw(numbers, "a title", tmp_path / "figure.svg")
+    peer_results.draw(numbers, "a title", tmp_path / "figure.svg")
     assert "<svg" in (tmp_path / "figure.svg").read_text()
 
 
