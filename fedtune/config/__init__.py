@@ -12,7 +12,7 @@ from fedtune.config.checks import (
     find_faults,
     parse_text,
 )
-from fedtune.config.fields import FIELDS, GROUPS, LATER, OF_CLIENTS, UNHASHED, mark_of
+from fedtune.config.fields import FIELDS, GROUPS, LATER, OF_CLIENTS, UNHASHED, fields_for, mark_of
 from fedtune.config.names import SERVER_OPTIMIZERS, strategy_name
 from fedtune.config.trial import TrialConfig
 
@@ -28,6 +28,7 @@ __all__ = [
     "check_value",
     "choices",
     "comma_is_value",
+    "fields_for",
     "find_faults",
     "mark_of",
     "parse_text",

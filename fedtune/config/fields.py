@@ -370,6 +370,15 @@ def mark_of(field: str, kind: type[_M]) -> _M | None:
     return next((entry for entry in entries if isinstance(entry, kind)), None)
 
 
+def fields_for(field: str, value: str) -> list[str]:
+    """The fields that matter where ``field`` has this value, and not with every other."""
+    return [
+        name
+        for name in TrialFields.model_fields
+        if (needs := mark_of(name, Needs)) and needs.field == field and value in needs.values
+    ]
+
+
 #: Fields that came after engine 3 with their defaults, which trials from before have.
 LATER: Mapping[str, Any] = {
     field: info.default for field, info in TrialFields.model_fields.items() if mark_of(field, Later)

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
+from fedtune.config import fields_for
 from fedtune.plan.plan import Plan
 from fedtune.terminal import say
 from fedtune.trial.identity import Trial
@@ -63,16 +64,10 @@ def picture(trial: Trial) -> list[str]:
 
 
 def _settings(trial: Trial) -> list[tuple[str, float]]:
-    """What the partition goes by."""
+    """What the partition goes by, in numbers."""
     config = trial.config
-    fields = {
-        "dirichlet": ["partition_alpha"],
-        "dirichlet-per-class": ["partition_alpha", "min_client_examples"],
-        "quantity": ["partition_alpha", "min_client_examples"],
-        "shards": ["shards_per_client"],
-        "fixed-per-client": ["examples_per_client"],
-    }
-    return [(field, getattr(config, field)) for field in fields.get(config.partition, [])]
+    fields = fields_for("partition", config.partition)
+    return [(field, getattr(config, field)) for field in fields if field != "client_column"]
 
 
 def _bar(counts: np.ndarray, width: int) -> str:
