@@ -168,7 +168,7 @@ class Projection:
         """
         now = {"begun_ms": round(1000 * time.time()), "git_commit": git_commit()}
         run_id = self._trial_runs.open(replace(result, origin=now | dict(result.origin))).run_id
-        tag(self.client, run_id, {names.OUTCOME: outcome})
+        self._tag(run_id, {names.OUTCOME: outcome})
         started = self.client.get_run(run_id).info.start_time
         ended = max(times_ms(result.records, started).values(), default=started)
         self.client.set_terminated(run_id, "FAILED", ended)
@@ -208,14 +208,14 @@ class Projection:
                 words[names.OUTCOME] = summary.outcome
             if result.diverged:
                 words[names.DIVERGED] = result.diverged
-            tag(self.client, run_id, words)
+            self._tag(run_id, words)
             if result.partition is not None and names.PARTITION_FILE not in data.tags:
                 self._log_partition(run_id, result.partition)
             if result.predictions is not None:
                 which = f"round {result.trial.stop_rule.budget}"
                 if data.tags.get(names.PREDICTIONS) != which:
                     self.client.log_artifact(run_id, str(result.predictions))
-                    tag(self.client, run_id, {names.PREDICTIONS: which})
+                    self._tag(run_id, {names.PREDICTIONS: which})
 
     def _log_partition(self, run_id: str, path: Path) -> None:
         """What each client has, as a file and as a picture of it."""
@@ -225,7 +225,7 @@ class Projection:
         self.client.log_artifact(run_id, str(path))
         figure = partition_figure(content, f"{len(content['clients'])} clients")
         self.client.log_figure(run_id, figure, f"{path.stem}.png")
-        tag(self.client, run_id, {names.PARTITION_FILE: path.name})
+        self._tag(run_id, {names.PARTITION_FILE: path.name})
 
     def _is_stale(self, run_id: str, result: Result) -> bool:
         """Has the run a summary metric that the trial, as it is read now, has not?
@@ -235,6 +235,9 @@ class Projection:
         now = result.summary_metrics()
         known = {*self.client.get_run(run_id).data.metrics} - {PEAK_MEMORY} if now else ()
         return any(key.startswith("summary/") and key not in now for key in known)
+
+    def _tag(self, run_id: str, values: Mapping[str, str]) -> None:
+        tag(self.client, run_id, values)
 
 
 def _facts(result: Result) -> dict[str, Any]:
