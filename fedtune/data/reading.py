@@ -28,7 +28,7 @@ from fedtune.hub import go_offline_if_unreachable
 from fedtune.paths import cache_root, states
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetBuilder, DatasetDict
+    from datasets import DatasetBuilder, DatasetDict
 
 # Formats that hold tables. Others that `datasets` knows hold images or archives, or unpickle.
 _TABLES = {"parquet", "csv", "json", "arrow", "cache"}
