@@ -7,8 +7,9 @@ and that a batch is sorted by length, since the rounding of a sum depends on its
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -74,25 +75,55 @@ def train(
     return losses
 
 
-def flatten(state: dict[str, torch.Tensor]) -> torch.Tensor:
+Named = dict[str, torch.Tensor]
+
+
+def values_of(model: nn.Module) -> Named:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def flatten(state: Named) -> torch.Tensor:
     return torch.cat([tensor.flatten().double() for tensor in state.values()])
+
+
+def local_models(
+    server: nn.Module,
+    split: Split,
+    clients: list[list[int]],
+    how: LocalTraining,
+    round_num: int,
+    cohort: list[int],
+    correct: Callable[[int, str, torch.Tensor], torch.Tensor] | None = None,
+) -> Iterator[tuple[int, Named, list[float]]]:
+    """Each client of ``cohort``, and what the server's model becomes with it: values and losses.
+
+    ``correct`` is that of :func:`train`, which is also told whose step it is.
+    """
+    for client_id in cohort:
+        model, own = deepcopy(server), correct and partial(correct, client_id)
+        losses = train(model, split, clients[client_id], how, (client_id, round_num), correct=own)
+        yield client_id, values_of(model), losses
+
+
+def average(server: nn.Module, states: list[Named], sizes: list[int]) -> None:
+    for name, parameter in server.named_parameters():
+        parts = zip(sizes, states, strict=True)
+        mean = sum(size * state[name].double() for size, state in parts) / sum(sizes)
+        parameter.data.copy_(mean)
 
 
 def fedavg_round(
     server: nn.Module, split: Split, clients: list[list[int]], how: LocalTraining, round_num: int
 ) -> dict[str, float]:
     """One round: ``server`` becomes the mean of its clients; what the round tells about itself."""
-    before = {name: p.detach().clone() for name, p in server.named_parameters()}
-    states, losses = [], []
-    for client_id, examples in enumerate(clients):
-        model = deepcopy(server)
-        losses += train(model, split, examples, how, (client_id, round_num))
-        states.append({name: p.detach() for name, p in model.named_parameters()})
-    total = sum(map(len, clients))
-    weights = [len(examples) / total for examples in clients]
-    for name, parameter in server.named_parameters():
-        mean = sum(w * state[name].double() for w, state in zip(weights, states, strict=True))
-        parameter.data.copy_(mean)
+    before, states, losses = values_of(server), [], []
+    everybody = list(range(len(clients)))
+    for _, values, each in local_models(server, split, clients, how, round_num, everybody):
+        losses += each
+        states.append(values)
+    sizes = [len(examples) for examples in clients]
+    average(server, states, sizes)
+    weights = [size / sum(sizes) for size in sizes]
     deltas = [flatten(state) - flatten(before) for state in states]
     result = {
         "train_loss": sum(losses) / len(losses),
@@ -109,13 +140,6 @@ def fedavg_round(
     return result
 
 
-Named = dict[str, torch.Tensor]
-
-
-def values_of(model: nn.Module) -> Named:
-    return {name: p.detach().clone() for name, p in model.named_parameters()}
-
-
 def fedprox_round(
     server: nn.Module,
     split: Split,
@@ -126,18 +150,13 @@ def fedprox_round(
     mu: float,
 ) -> None:
     """One round of FedProx (1812.06127, algorithm 2) with the clients of ``cohort``."""
-    before, states = values_of(server), []
-    for client_id in cohort:
-        model = deepcopy(server)
-        train(
-            model,
-            split,
-            clients[client_id],
-            how,
-            (client_id, round_num),
-            correct=lambda name, value: mu * (value - before[name]),
-        )
-        states.append(values_of(model))
+    before = values_of(server)
+
+    def proximal(client_id: int, name: str, value: torch.Tensor) -> torch.Tensor:
+        return mu * (value - before[name])
+
+    trained = local_models(server, split, clients, how, round_num, cohort, proximal)
+    states = [values for _, values, _ in trained]
     average(server, states, [len(clients[client_id]) for client_id in cohort])
 
 
@@ -155,17 +174,13 @@ def scaffold_round(
     are the variates of the server and of the clients.
     """
     before, states, changes = values_of(server), [], []
-    for client_id in cohort:
-        own, model = controls[client_id], deepcopy(server)
-        train(
-            model,
-            split,
-            clients[client_id],
-            how,
-            (client_id, round_num),
-            correct=lambda name, value, own=own: control[name] - own[name],
-        )
-        after = values_of(model)
+
+    def towards_all(client_id: int, name: str, value: torch.Tensor) -> torch.Tensor:
+        return control[name] - controls[client_id][name]
+
+    trained = local_models(server, split, clients, how, round_num, cohort, towards_all)
+    for client_id, after, _ in trained:
+        own = controls[client_id]
         num_steps = how.local_epochs * -(-len(clients[client_id]) // how.batch_size)
         scale = 1 / (num_steps * how.learning_rate)
         new = {n: own[n] - control[n] + scale * (before[n] - after[n]) for n in own}
@@ -175,10 +190,3 @@ def scaffold_round(
     for name in control:
         control[name] = control[name] + sum(c[name] for c in changes) / len(clients)
     average(server, states, [len(clients[client_id]) for client_id in cohort])
-
-
-def average(server: nn.Module, states: list[Named], sizes: list[int]) -> None:
-    for name, parameter in server.named_parameters():
-        parts = zip(sizes, states, strict=True)
-        mean = sum(size * state[name].double() for size, state in parts) / sum(sizes)
-        parameter.data.copy_(mean)
