@@ -29,9 +29,15 @@ from fedtune.commands.main import main
 #: Settings with which the tiny models learn `toy` in 3 rounds (K = 1) or 4 (K = 4).
 LEARNS = {"batch_size": 8, "max_length": 32, "learning_rate": 0.05, "threads": 1}
 
+#: One round of one epoch, where what is learned does not matter.
+SHORT = {**LEARNS, "local_epochs": 1, "budget_rounds": 1, "max_rounds": 1}
+
+#: The same with a few of toy's texts.
+FEW = {**SHORT, "train_examples": 32, "test_examples": 32}
+
 #: Rounds that take a while, so that a trial can be stopped between two of them.
 LASTING = {
-    "local_epochs": 6,
+    "local_epochs": 3,
     "budget_rounds": 8,
     "max_rounds": 8,
     "stop": "budget-then-target",

@@ -138,7 +138,9 @@ def test_an_installed_package_sweeps_and_reports_without_a_network(
     )
     assert Path(where.strip()).is_relative_to(installed)
     assert "mini-distilbert" in fedtune("list")
-    said = fedtune("sweep", "smoke", "--no-ray", "--budget-rounds", "1", "--max-rounds", "1")
+    short = ("--budget-rounds", "1", "--max-rounds", "1", "--clients", "2")
+    few = ("--train-examples", "32", "--test-examples", "32")
+    said = fedtune("sweep", "smoke", "--no-ray", *short, *few)
     assert "mini-bert" in said
     assert (tmp_path / "mlflow.db").is_file()
     assert [*(tmp_path / "trials").glob("*/rounds.jsonl")]

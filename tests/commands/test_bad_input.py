@@ -179,31 +179,21 @@ CASES = [
         partition_alpha=0.001,
         clients=40,
     ),
-    run_case(
-        "more examples at the least than there are",
-        ["min_client_examples=100", "at most 64", "4 clients"],
-        partition="quantity",
-        min_client_examples=100,
-    ),
-    run_case(
-        "the same, by class",
-        ["min_client_examples=100", "at most 64"],
-        partition="dirichlet-per-class",
-        min_client_examples=100,
-    ),
-    run_case(
-        "more shards than examples",
-        ["shards_per_client=100", "at most 64"],
-        partition="shards",
-        shards_per_client=100,
+    *(
+        run_case(
+            f"{partition}: more for each of the clients than there is",
+            [f"{field}=100", "at most 64: 4 clients share 256 examples"],
+            partition=partition,
+            **{field: 100},
+        )
+        for partition, field in (
+            ("quantity", "min_client_examples"),
+            ("dirichlet-per-class", "min_client_examples"),
+            ("shards", "shards_per_client"),
+            ("fixed-per-client", "examples_per_client"),
+        )
     ),
     run_case("no shards", ["shards_per_client='0'", "at least 1"], shards_per_client=0),
-    run_case(
-        "more examples of each client than there are",
-        ["examples_per_client=100", "at most 64"],
-        partition="fixed-per-client",
-        examples_per_client=100,
-    ),
     run_case(
         "no number of examples for each client",
         ["examples_per_client='none'", "missing"],
@@ -532,7 +522,6 @@ def test_case_names_are_unique_and_there_are_enough_of_them() -> None:
     ("args", "line"),
     [
         (["--clients", "0"], ["clients='0'", "integer of at least 1"]),
-        (["--model", "mini-bret"], ["model='mini-bret'", "did you mean 'mini-bert'"]),
         (["--max-rounds", "1"], ["max_rounds=1", "which is 3 for toy"]),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from rich.console import Console
 from support import (
+    FEW,
     assert_whole,
     call,
     in_process_of_its_own,
@@ -253,7 +254,6 @@ def test_what_auto_became_is_stored_with_the_trial(launched: Path, bert: str) ->
 
 
 def test_tokens_can_be_trained_on_where_datasets_is_missing(bert: str, tmp_path: Path) -> None:
-    short = {"budget_rounds": 1, "max_rounds": 2, "local_epochs": 1}
     args = ["--model", bert, "--dataset", "toy", "--max-length", "32"]
     made = call("tokens", *args, "--out", "made", folder=tmp_path)
     assert made.code == 0, made.everything
@@ -265,7 +265,7 @@ def test_tokens_can_be_trained_on_where_datasets_is_missing(bert: str, tmp_path:
         "import fedtune.commands.main\n"
         "fedtune.commands.main.main()\n"
     )
-    run = [*toy_run(bert, "1", dataset=tmp_path / "made", **short), "--no-ray"]
+    run = [*toy_run(bert, "1", dataset=tmp_path / "made", **FEW), "--no-ray"]
 
     done = subprocess.run(
         [sys.executable, "-c", script, *run],
@@ -278,6 +278,6 @@ def test_tokens_can_be_trained_on_where_datasets_is_missing(bert: str, tmp_path:
     assert done.returncode == 0, done.stdout + done.stderr
     (trial,) = trial_configs(tmp_path / "trials").values()
     from_tokens = log(tmp_path / "trials" / trial["trial_id"])
-    call(*toy_run(bert, "1", **short), "--no-ray", "--store", "texts", folder=tmp_path)
+    call(*toy_run(bert, "1", **FEW), "--no-ray", "--store", "texts", folder=tmp_path)
     (trial,) = trial_configs(tmp_path / "texts").values()
     assert from_tokens == log(tmp_path / "texts" / trial["trial_id"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from mlflow import MlflowClient
-from support import Done, call, new_database, toy_run, trial_runs
+from support import FEW, Done, call, new_database, toy_run, trial_runs
 
 from fedtune.plan.plan import Plan
 from fedtune.plan.plan_file import plan_path, save_plan
@@ -193,7 +193,7 @@ def test_a_log_edited_after_the_launch_is_refused_by_every_command(
     bert: str, tmp_path: Path
 ) -> None:
     new_database(tmp_path)
-    asked = [*toy_run(bert, "2"), "--no-ray"]
+    asked = [*toy_run(bert, "2", **FEW), "--no-ray"]
     assert here(tmp_path, *asked).code == 0
     (path, *_) = sorted(tmp_path.glob("*/rounds.jsonl"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]

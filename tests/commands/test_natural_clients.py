@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from support import Done, call, folder_of, log, logs, new_database, options, trial_runs
+from support import (
+    SHORT,
+    Done,
+    call,
+    folder_of,
+    log,
+    logs,
+    new_database,
+    options,
+    trial_runs,
+)
 
 from fedtune.data import toy
 
 AUTHORS = ("Ann", "Bo", "Cy", "Di")
-SHORT = {
-    "name": "letters",
-    "dataset": "letters.csv",
-    "budget_rounds": 1,
-    "max_rounds": 1,
-    "local_epochs": 1,
-    "batch_size": 8,
-    "max_length": 32,
-    "learning_rate": 0.05,
-    "threads": 1,
-}
+LETTERS = {"name": "letters", "dataset": "letters.csv", **SHORT}
 BY_AUTHOR = {"partition": "natural", "client_column": "author"}
 
 
@@ -42,7 +42,9 @@ def desk(tmp_path: Path) -> Path:
 
 
 def run(model: str, folder: Path, *more: str, **settings: object) -> Done:
-    return call("run", *options(model=model, **SHORT | settings), "--no-ray", *more, folder=folder)
+    return call(
+        "run", *options(model=model, **LETTERS | settings), "--no-ray", *more, folder=folder
+    )
 
 
 def test_a_comparison_with_a_client_for_each_author(bert: str, desk: Path) -> None:

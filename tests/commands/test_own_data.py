@@ -12,26 +12,26 @@ from typing import Any
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from support import Done, call, folder_of, log, new_database, options, trial_configs, trial_runs
+from support import (
+    SHORT,
+    Done,
+    call,
+    folder_of,
+    log,
+    new_database,
+    options,
+    trial_configs,
+    trial_runs,
+)
 
 from fedtune.data import toy
 
-SHORT = {
-    "clients": 2,
-    "budget_rounds": 1,
-    "max_rounds": 1,
-    "local_epochs": 1,
-    "batch_size": 8,
-    "max_length": 32,
-    "learning_rate": 0.05,
-    "threads": 1,
-}
 WORDS = ("weather", "cooking")
 
 
 def run(model: str, dataset: str, folder: Path, *more: str, **settings: Any) -> Done:
     new_database(folder)
-    what = {"name": "own", "model": model, "dataset": dataset, **SHORT, **settings}
+    what = {"name": "own", "model": model, "dataset": dataset, "clients": 2, **SHORT, **settings}
     return call("run", *options(**what), "--no-ray", *more, folder=folder)
 
 

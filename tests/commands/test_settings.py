@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support import LEARNS, call, new_database, options
+from support import FEW, call, new_database, options
 
 from fedtune.config import FIELDS, UNHASHED, TrialConfig, choices, comma_is_value
 from fedtune.config.kinds import Needs
@@ -283,8 +283,7 @@ def test_a_name_of_ones_own_is_taken_by_run_and_by_sweep(
 
 def test_rates_are_compared_in_one_sweep_that_grows(bert: str, tmp_path: Path) -> None:
     new_database(tmp_path)
-    short = {"local_epochs": 1, "budget_rounds": 1, "max_rounds": 1}
-    rates = {**LEARNS, **short, "learning_rate": "0.05,0.025"}
+    rates = {**FEW, "learning_rate": "0.05,0.025"}
     for clients in (1, 2):
         given = {"model": bert, "dataset": "toy", "clients": clients, **rates}
         done = call("run", *options(**given), "--no-ray", folder=tmp_path)

@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ErrorCode
-from support import Done, call, free_port, mlflow_server, new_database, toy_run, trial_runs
+from support import FEW, Done, call, free_port, mlflow_server, new_database, toy_run, trial_runs
 
 from fedtune.errors import BadInput
 from fedtune.run import links
@@ -23,8 +23,7 @@ from fedtune.tracking.uri import experiment_name
 
 
 def launch(bert: str, uri: str, folder: Path, **settings: object) -> Done:
-    short = {"budget_rounds": 1, "max_rounds": 1, "train_examples": 32, "test_examples": 32}
-    args = toy_run(bert, "2", **short | settings)
+    args = toy_run(bert, "2", **FEW | settings)
     return call(*args, "--no-ray", "--tracking-uri", uri, folder=folder)
 
 
@@ -138,7 +137,7 @@ def test_nothing_starts_in_a_folder_that_mlflow_would_not_use(
 ) -> None:
     folder = tmp_path / name
     folder.mkdir()
-    short = toy_run(bert, "2", budget_rounds=1, max_rounds=1)
+    short = toy_run(bert, "2", **FEW)
     for args in ([*short, "--no-ray"], [*short, "--dry-run"], ["report"]):
         refused(call(*args, folder=folder), folder, "tracking_uri=", "MLflow would not use")
     assert [path.name for path in tmp_path.iterdir()] == [name]

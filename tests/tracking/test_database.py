@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from support import assert_whole, call, new_database, start, toy_run, wait_for
+from support import FEW, assert_whole, call, new_database, start, toy_run, wait_for
 
 from fedtune.tracking import database
 from fedtune.tracking.database import make_database
@@ -90,7 +90,7 @@ def test_a_database_that_was_cut_off_is_named_and_sync_recovers_all(
     """As an earlier version left it, or a `mlflow ui` that was killed within a step: SQLite keeps
     each table that is made, and the step is not yet noted.
     """
-    args = [*toy_run(bert, "2", budget_rounds=1, max_rounds=1), "--no-ray"]
+    args = [*toy_run(bert, "2", **FEW), "--no-ray"]
     path = tmp_path / "half.db"
     make_database(path, lambda: None)
     with closing(sqlite3.connect(path)) as half:
@@ -115,7 +115,7 @@ def test_a_database_that_was_cut_off_between_two_steps_goes_on(bert: str, tmp_pa
     elsewhere.mkdir()
     path = tmp_path / "mlflow.db"
     cut_off("_make_tables", path, 20, elsewhere)
-    args = [*toy_run(bert, "2", budget_rounds=1, max_rounds=1), "--no-ray"]
+    args = [*toy_run(bert, "2", **FEW), "--no-ray"]
     done = call(*args, "--tracking-uri", f"sqlite:///{path}", folder=tmp_path)
     assert done.code == 0, done.everything
 
@@ -126,7 +126,7 @@ def test_a_launch_that_ends_while_the_tables_are_made_leaves_nothing_half_made(
 ) -> None:
     where = tmp_path / "tmp"
     where.mkdir()
-    args = [*toy_run(bert, "2", budget_rounds=1, max_rounds=1), "--no-ray"]
+    args = [*toy_run(bert, "2", **FEW), "--no-ray"]
     launch = start(*args, folder=tmp_path, TMPDIR=str(where))
     wait_for(lambda: list(where.rglob("mlflow.db")), 120, "the first table")
     os.kill(launch.pid, how)

@@ -9,6 +9,7 @@ from launched import Launched
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from support import (
+    FEW,
     assert_whole,
     call,
     folder_of,
@@ -29,7 +30,7 @@ def test_an_mlflow_that_cannot_be_reached_fails_the_launch_and_not_its_trials(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     nobody = f"http://127.0.0.1:{free_port()}"
-    args = [*toy_run(bert, "1,4", budget_rounds=1, max_rounds=2), "--no-ray"]
+    args = [*toy_run(bert, "1,4", **FEW | {"max_rounds": 2}), "--no-ray"]
 
     done = call(*args, "--tracking-uri", nobody, folder=tmp_path)
 

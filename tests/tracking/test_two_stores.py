@@ -17,6 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, ViewType
 from support import (
+    FEW,
     Done,
     assert_whole,
     call,
@@ -290,10 +291,9 @@ def test_sync_mends_what_is_there_twice(plan: Plan, stores: tuple[Path, Path], u
 
 def test_a_launch_of_trials_that_another_store_tracks_is_refused(bert: str, tmp_path: Path) -> None:
     uri, first = new_database(tmp_path), tmp_path / "first"
-    short = {"budget_rounds": 1, "max_rounds": 1, "train_examples": 32}
 
     def launch(name: str, store: str) -> Done:
-        args = toy_run(bert, "4", name=name, **short)
+        args = toy_run(bert, "4", name=name, **FEW)
         where = ["--no-ray", "--tracking-uri", uri, "--store", store]
         return call(*args, *where, folder=tmp_path)
 
