@@ -16,20 +16,19 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support import Done, call, command, in_process_of_its_own, new_database, options, toy_run
+from support import (
+    FEW,
+    Done,
+    call,
+    command,
+    in_process_of_its_own,
+    new_database,
+    options,
+    toy_run,
+)
 
-SHORT = {"budget_rounds": 1, "max_rounds": 2, "local_epochs": 1}
+QUICK = {**FEW, "max_rounds": 2}
 NOISE = ("Traceback", "INFO", "WARNING", "(pid=", "(raylet)", "it/s", "Trial status", "alembic")
-
-
-def test_a_pipe_gets_plain_lines_only(bert: str, tmp_path: Path) -> None:
-    done = in_process_of_its_own(*toy_run(bert, **SHORT), "--no-ray", folder=tmp_path)
-
-    assert done.code == 0, done.everything
-    assert done.err == ""
-    assert "\x1b" not in done.out
-    assert "K001 bert toy s0: round 1/1, accuracy" in done.out
-    assert not [noise for noise in NOISE if noise in done.out]
 
 
 def on_a_terminal(args: list[str], folder: Path, width: int = 120, **environ: str) -> Done:
@@ -57,7 +56,7 @@ def on_a_terminal(args: list[str], folder: Path, width: int = 120, **environ: st
 
 
 def test_a_terminal_gets_a_live_table_and_no_noise(bert: str, tmp_path: Path) -> None:
-    done = on_a_terminal(toy_run(bert, **SHORT), tmp_path)
+    done = on_a_terminal(toy_run(bert, **QUICK), tmp_path)
 
     assert done.code == 0, done.out
     assert "time left" in done.out  # a column that only the live table has
@@ -72,16 +71,23 @@ def test_a_terminal_gets_a_live_table_and_no_noise(bert: str, tmp_path: Path) ->
     assert re.fullmatch(r"http://127.0.0.1:5000/#/experiments/1/runs/\w{32}\?\S+", address)
 
 
+@pytest.fixture(scope="module")
+def launched(bert: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """A folder with a launch of the sweep `n`, and what a pipe was given."""
+    folder = tmp_path_factory.mktemp("launched")
+    new_database(folder)
+    done = call(*toy_run(bert, name="n", **QUICK), "--no-ray", folder=folder)
+    assert done.code == 0, done.everything
+    return folder, done
+
+
 @pytest.mark.parametrize("width", [80, 40])
-def test_a_narrow_terminal_gets_whole_numbers(bert: str, width: int, tmp_path: Path) -> None:
-    new_database(tmp_path)
-    args = [*toy_run(bert, name="n", **SHORT), "--no-ray"]
-    whole = call(*args, folder=tmp_path)
-    assert whole.code == 0, whole.everything
+def test_a_narrow_terminal_gets_whole_numbers(launched: tuple[Path, Done], width: int) -> None:
+    folder, whole = launched
     rows = [line.split("│") for line in whole.out.splitlines() if line.startswith("│")]
     assert len(rows) == 2
 
-    shown = on_a_terminal(["status", "n"], tmp_path, width)
+    shown = on_a_terminal(["status", "n"], folder, width)
 
     assert shown.code == 0, shown.out
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.out)
@@ -92,22 +98,29 @@ def test_a_narrow_terminal_gets_whole_numbers(bert: str, width: int, tmp_path: P
         assert rounds.strip() in line
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_launch_whose_output_lacks_characters_prints_others(
-    bert: str, encoding: str, tmp_path: Path
-) -> None:
-    new_database(tmp_path)
-    out = tmp_path / "out"
-    args = [*toy_run(bert, **SHORT | {"budget_rounds": 3, "max_rounds": 3}), "--no-ray"]
-    with out.open("wb") as file:
-        environment = {**os.environ, "PYTHONIOENCODING": encoding}
-        done = subprocess.run(command(*args), cwd=tmp_path, env=environment, stdout=file)
+def printed_in(encoding: str, args: list[str], folder: Path) -> str:
+    """What a pipe gets that has an encoding: plain lines, of ASCII alone, and no errors."""
+    done = in_process_of_its_own(*args, folder=folder, PYTHONIOENCODING=encoding)
+    assert done.code == 0, done.everything
+    assert done.err == ""
+    assert done.out.isascii()
+    assert "\x1b" not in done.out
+    assert not [noise for noise in NOISE if noise in done.out]
+    return done.out
 
-    assert done.returncode == 0
-    text = out.read_bytes().decode("ascii")
-    assert "round 1/3, accuracy" in text
+
+def test_a_pipe_gets_plain_lines_and_other_characters_for_those_that_it_lacks(
+    bert: str, tmp_path: Path
+) -> None:
+    args = [*toy_run(bert, **QUICK | {"budget_rounds": 3, "max_rounds": 3}), "--no-ray"]
+    text = printed_in("ascii", args, tmp_path)
+    assert "K001 bert toy s0: round 1/3, accuracy" in text
     assert "<= " in text  # the time left
     assert "+---" in text  # a table
+
+
+def test_another_encoding_that_lacks_some_is_given_others_too(launched: tuple[Path, Done]) -> None:
+    assert "+---" in printed_in("latin-1", ["status", "n"], launched[0])
 
 
 def test_help_and_errors_are_printed_where_characters_are_missing(tmp_path: Path) -> None:
@@ -129,7 +142,7 @@ def test_help_and_errors_are_printed_where_characters_are_missing(tmp_path: Path
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(bert: str, tmp_path: Path) -> None:
     new_database(tmp_path)
-    done = on_a_terminal([*toy_run(bert, **SHORT), "--no-ray"], tmp_path, TERM="dumb")
+    done = on_a_terminal([*toy_run(bert, **QUICK), "--no-ray"], tmp_path, TERM="dumb")
     assert done.code == 0, done.out
     assert "K001 bert toy s0: round 1/1, accuracy" in done.out
     assert "\x1b" not in done.out

@@ -13,7 +13,7 @@ import torch
 from material import LABELS, fedavg_round, load_flat, load_padded, on_device, random_split, recipe
 
 from fedtune.federated import clients as cohorts
-from fedtune.federated.local import Diverged, LocalTraining
+from fedtune.federated.local import Diverged
 from fedtune.federated.round import agreement
 from fedtune.models.classifier import load_classifier
 from fedtune.models.forward import PackedForward
@@ -45,21 +45,23 @@ def tensors(clients: list[list[int]]) -> list[torch.Tensor]:
     return [torch.tensor(examples) for examples in clients]
 
 
-@pytest.mark.parametrize("num_clients", [1, 2, 5, 32])
-@pytest.mark.parametrize("how", RECIPES.values(), ids=RECIPES.keys())
+@pytest.mark.parametrize(
+    ("how", "num_clients"),
+    [*((how, clients) for how in RECIPES for clients in (1, 5)), ("sgd", 2), ("sgd", 32)],
+)
 @pytest.mark.parametrize("name", ["bert", "albert", "distilbert"])
 def test_a_round_equals_the_oracle(
-    name: str, how: LocalTraining, num_clients: int, without_dropout: Path
+    name: str, how: str, num_clients: int, without_dropout: Path
 ) -> None:
-    clients = unequal(num_clients)
+    local, clients = RECIPES[how], unequal(num_clients)
     split = random_split(sum(map(len, clients)))
     slow = load_classifier(without_dropout / name, label_names=LABELS, seed=0)
     flat = load_padded(without_dropout / name)
     server = flat.values.clone()
 
-    expected = oracle.fedavg_round(slow, split, clients, how, round_num=1)
+    expected = oracle.fedavg_round(slow, split, clients, local, round_num=1)
     server, result = fedavg_round(
-        server, flat, on_device(split), tensors(clients), how, round_num=1
+        server, flat, on_device(split), tensors(clients), local, round_num=1
     )
 
     difference = server.double() - oracle.flatten(dict(slow.named_parameters()))

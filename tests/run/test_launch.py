@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import LEARNS, Done, call, new_database, toy_run
+from mlflow import MlflowClient
+from support import FEW, LEARNS, Done, call, new_database, toy_run, trial_runs
 
 from fedtune.machine import available_cores
 from fedtune.plan.plan import Plan, make_plan
@@ -479,3 +481,34 @@ def test_without_ray_trials_run_in_the_order_of_the_plan(
 
     assert ran == [trial.trial_id for trial in plan.trials]
     assert report.exit_code == 0
+
+
+# To the end, with MLflow. test_ray.py has the same with Ray where that makes a difference.
+
+
+def test_a_baseline_at_chance_defines_no_target(bert: str, tmp_path: Path) -> None:
+    uri = new_database(tmp_path)
+
+    done = call(*toy_run(bert, "4", **FEW | {"learning_rate": 1e-9}), "--no-ray", folder=tmp_path)
+
+    assert done.code == 0, done.everything
+    assert re.search(r"│ +4 │.*│ target_undefined, collapsed +│", done.out)
+    assert "learned nothing" in done.out
+    run = trial_runs(MlflowClient(uri), "bert-toy")[4]
+    assert run.data.tags["fedtune.outcome"] == "target_undefined"
+    assert "summary/target_accuracy" not in run.data.metrics
+    assert "summary/rounds_to_target" not in run.data.metrics
+
+
+def test_a_baseline_that_diverges_leaves_its_siblings_waiting(bert: str, tmp_path: Path) -> None:
+    uri = new_database(tmp_path)
+
+    done = call(*toy_run(bert, "4", **FEW | {"learning_rate": 1e30}), "--no-ray", folder=tmp_path)
+
+    assert done.code == 1, done.everything
+    runs = trial_runs(MlflowClient(uri), "bert-toy")
+    assert {k: run.data.tags["fedtune.outcome"] for k, run in runs.items()} == {
+        1: "diverged",
+        4: "waiting",
+    }
+    assert runs[1].data.tags["fedtune.diverged"] == "round 1, client 0"

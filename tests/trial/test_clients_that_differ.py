@@ -64,33 +64,31 @@ def logged(config: TrialConfig, store: Path) -> list[dict[str, Any]]:
 def test_cut_off_after_any_round_it_goes_on_to_the_same_rounds(
     changes: dict[str, Any], bert: str, tmp_path: Path, every_round: None
 ) -> None:
+    """After each round in turn: one trial, of which every round is the first of its process."""
     config = quick(bert, **changes)
     expected = run(config)
     for count in range(1, len(expected)):
-        store = tmp_path / str(count)
-        take(simulate(config, store), count)
-        assert run(config, store) == expected
-        assert logged(config, store) == expected
+        take(simulate(config, tmp_path), count)
+        assert logged(config, tmp_path) == expected[:count]
+    assert run(config, tmp_path) == expected
+    assert logged(config, tmp_path) == expected
 
 
 @pytest.mark.parametrize("changes", KEEPING, ids=str)
-@pytest.mark.parametrize("place", ["in a client", "before the commit", "within the commit"])
 def test_killed_within_a_round_it_goes_on_to_the_same_rounds(
-    changes: dict[str, Any],
-    place: str,
-    bert: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any], bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a strategy keeps is that of the last committed round, whatever was written since."""
     config = quick(bert, **changes)
     expected = run(config)
-    with monkeypatch.context() as patched:
-        kill(patched, place, cohort_of(2, 3, config.participation, 0))
-        with pytest.raises(Killed):
-            run(config, tmp_path)
-    assert len(logged(config, tmp_path)) < len(expected)
-    assert run(config, tmp_path) == expected
+    for place in ("in a client", "before the commit", "within the commit"):
+        store = tmp_path / place
+        with monkeypatch.context() as patched:
+            kill(patched, place, cohort_of(2, 3, config.participation, 0))
+            with pytest.raises(Killed):
+                run(config, store)
+        assert len(logged(config, store)) < len(expected), place
+        assert run(config, store) == expected, place
 
 
 def kill(patched: pytest.MonkeyPatch, place: str, cohort: list[int]) -> None:

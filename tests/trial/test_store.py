@@ -14,6 +14,7 @@ from quick import files, folder_of, quick, run, take
 
 from fedtune import TrialConfig, simulate
 from fedtune.errors import BadInput, Refusal
+from fedtune.trial import simulation
 from fedtune.trial.activity import ActivityFile
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.held_folder import FolderGone
@@ -27,12 +28,23 @@ from fedtune.trial.system import read_samples
 DEEP, DEEP_YAML = "[" * 5_000, "[" * 500  # more take seconds until PyYAML gives up
 
 
+@pytest.fixture(scope="module")
+def kept(bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of a trial that was left after round 2 of 3."""
+    store = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulation, "checkpoint_pause", lambda took_s: 0.0)
+        take(simulate(quick(bert), store), 3)
+    return store
+
+
 @pytest.fixture
-def left(bert: str, tmp_path: Path, every_round: None) -> tuple[TrialConfig, TrialFolder]:
-    """A trial that was left after round 2 of 3."""
-    config = quick(bert)
-    take(simulate(config, tmp_path / "store"), 3)
-    return config, folder_of(config, tmp_path / "store")
+def left(
+    bert: str, kept: Path, tmp_path: Path, every_round: None
+) -> tuple[TrialConfig, TrialFolder]:
+    """A copy of that trial."""
+    store, config = Path(shutil.copytree(kept, tmp_path / "store")), quick(bert)
+    return config, folder_of(config, store)
 
 
 # Damage
