@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from support import LASTING, LEARNS, call, new_database, toy_run
 
-from fedtune.plan.plan import Plan, make_plan
-from fedtune.plan.sweepfile import SweepSpec
-from fedtune.trial.facts import data_facts
-from fedtune.trial.folder import TrialFolder
-from fedtune.trial.identity import Trial
+if TYPE_CHECKING:
+    from fedtune.plan.plan import Plan
+    from fedtune.trial.identity import Trial
 
 #: How many rounds the trials of these tests are compared at, and run at the most.
 BUDGET, CAP = 2, 4
@@ -22,6 +20,11 @@ BUDGET, CAP = 2, 4
 @pytest.fixture
 def plan(bert: str) -> Plan:
     """K = 1, 8 and 2 (in this order) on `toy`, 2 rounds compared and 4 at the most."""
+    from support import LEARNS
+
+    from fedtune.plan.plan import make_plan
+    from fedtune.plan.sweepfile import SweepSpec
+
     axes = {"model": [bert], "dataset": ["toy"], "clients": [2, 8]}
     rounds = {"budget_rounds": BUDGET, "max_rounds": CAP}
     return make_plan(SweepSpec("study", axes, {**LEARNS, **rounds}))
@@ -30,6 +33,8 @@ def plan(bert: str) -> Plan:
 @pytest.fixture
 def write_log(tmp_path: Path) -> Callable[..., None]:
     """Write a trial's folder with the accuracies (of round 0, 1, …) that it shall have had."""
+    from fedtune.trial.facts import data_facts
+    from fedtune.trial.folder import TrialFolder
 
     def write(trial: Trial, accuracies: Sequence[float], diverged: bool = False) -> None:
         folder = TrialFolder(tmp_path, trial.trial_id)
@@ -57,10 +62,13 @@ def write_log(tmp_path: Path) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(bert: str, made_once: Callable[..., Path]) -> Path:
     """The store of K = 1 and 4 with rounds that last, run without Ray and without incident."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    new_database(folder)
-    done = call(*toy_run(bert, "1,4", **LASTING), "--no-ray", folder=folder)
-    assert done.code == 0, done.everything
-    return folder / "trials"
+    from support import LASTING, call, new_database, toy_run
+
+    def launch(folder: Path) -> None:
+        new_database(folder)
+        done = call(*toy_run(bert, "1,4", **LASTING), "--no-ray", folder=folder)
+        assert done.code == 0, done.everything
+
+    return made_once("uninterrupted", launch) / "trials"

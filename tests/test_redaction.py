@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from support import (
+    FEW,
     Done,
     call,
     free_port,
@@ -129,7 +130,7 @@ def test_nothing_that_is_printed_or_written_has_it_where_the_server_is_away(
     bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     address = f"http://ada:{SECRET}@127.0.0.1:{free_port()}"
-    args = [*toy_run(bert, "2", budget_rounds=1, max_rounds=1), "--no-ray"]
+    args = [*toy_run(bert, "2", **FEW), "--no-ray"]
     if where == "variable":
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     told = [] if where == "variable" else ["--tracking-uri", address]
@@ -142,10 +143,10 @@ def test_nothing_that_is_printed_or_written_has_it_where_the_server_is_away(
     assert_nowhere(tmp_path, wrong)
 
 
-def test_nothing_that_a_server_keeps_has_it(bert: str, tmp_path: Path) -> None:
+def test_nothing_that_a_server_keeps_has_it(bert: str, tmp_path: Path, two_figures: None) -> None:
     """Printed, in the store, in MLflow's database and artifacts, and in what the server logs."""
     new_database(tmp_path)
-    args = [*toy_run(bert, "2", budget_rounds=1, max_rounds=1), "--no-ray"]
+    args = [*toy_run(bert, "2", **FEW), "--no-ray"]
     with mlflow_server(tmp_path / "mlflow.db", tmp_path) as address:
         secret = address.replace("://", f"://ada:{SECRET}@")
         for words in (args, ["sync"], ["report"]):

@@ -11,6 +11,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from mlflow import MlflowClient
@@ -24,9 +25,8 @@ from synthetic import (
     write,
 )
 
-from fedtune.analysis import style
+from fedtune.analysis import report, style
 from fedtune.analysis.history import load_sweep
-from fedtune.analysis.report import build
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -268,7 +268,7 @@ def test_bad_input_is_said_in_a_line_and_makes_nothing(made: Path, tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
 
 
-def test_an_earlier_report_leaves_nothing_in_a_new_one(tmp_path: Path) -> None:
+def test_an_earlier_report_leaves_nothing_in_a_new_one(tmp_path: Path, two_figures: None) -> None:
     trials = whole_grid(("mini-bert",), ("imdb",), (1, 2))
     results, uri = run_all(trials, paper_like), new_database(tmp_path)
     write(uri, results, "whole")
@@ -291,7 +291,9 @@ def test_an_earlier_report_leaves_nothing_in_a_new_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [None, "", "<!doctype html>mine"])
-def test_figures_and_tables_of_the_users_own_stay(tmp_path: Path, page: str | None) -> None:
+def test_figures_and_tables_of_the_users_own_stay(
+    tmp_path: Path, page: str | None, two_figures: None
+) -> None:
     write(new_database(tmp_path), run_all(whole_grid(("mini-bert",), ("imdb",), (1,)), paper_like))
     own = [tmp_path / "figures" / "own.svg", tmp_path / "tables" / "own.csv"]
     for path in own:
@@ -310,7 +312,7 @@ def test_figures_and_tables_of_the_users_own_stay(tmp_path: Path, page: str | No
 
 
 def reported(folder: Path, sweep_tags: dict[str, str], **origin: str) -> str:
-    """The page of a small sweep with these tags."""
+    """The page of a small sweep with these tags, without figures."""
     trials = whole_grid(("mini-bert",), ("imdb",), (1, 2), (0, 1))
     results = [
         replace(result, origin=result.origin | origin, peak_memory_mb=512.4)
@@ -318,7 +320,8 @@ def reported(folder: Path, sweep_tags: dict[str, str], **origin: str) -> str:
     ]
     uri = new_database(folder)
     write(uri, results, sweep_tags=sweep_tags)
-    build(load_sweep(uri, None), folder / "report")
+    with mock.patch.object(report, "FIGURES", {}):
+        report.build(load_sweep(uri, None), folder / "report")
     return (folder / "report" / "index.html").read_text()
 
 

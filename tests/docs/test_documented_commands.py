@@ -2,8 +2,9 @@
 
 The commands of a page run one after another in a folder of its own, as a reader would give them,
 each in this process (``support.call``) and without Ray, which other tests start. What is small is
-what the names stand for: with ``$FEDTUNE_DATA`` the data sets are sixty short texts, and the models
-of the hub are the miniatures.
+what the names stand for: with ``$FEDTUNE_DATA`` the data sets are sixty short texts, the models of
+the hub are the miniatures, and where nothing is said trials are compared after one round. How fast
+this machine is, is not measured for every plan.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from support import call, new_database
 
 from fedtune.commands.cli import cli
 from fedtune.config import FIELDS
+from fedtune.cost import speed
 from fedtune.data import bbc_news, toy
 from fedtune.models.zoo import find_model
 from fedtune.paths import expanded
 from fedtune.plan.sweepfile import read_sweep_file
 from fedtune.run import session
+from fedtune.trial import settling
 
 # The classification. A block or a line that is nowhere here is run; a command word that is nowhere
 # known fails the test. Every entry has to meet something, so that none outlives what it was for.
@@ -236,7 +239,9 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, names: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def desk(
+    tmp_path: Path, names: Path, two_figures: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """A folder as a reader has it: a clone's files, tables of their own, a home with data."""
     for name in ("experiments", "docs", "MLproject"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -262,6 +267,8 @@ def desk(tmp_path: Path, names: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FEDTUNE_DATA", str(names))
     monkeypatch.setattr("fedtune.commands.cli._console", lambda: session.Console(width=160))
+    monkeypatch.setattr(settling, "default_budget", lambda dataset: 1)
+    monkeypatch.setattr(speed, "measure", lambda *_: (64.0, 256.0))
     _without_ray(monkeypatch)
     new_database(tmp_path)
     with contextlib.chdir(tmp_path), matplotlib.rc_context({"backend": "agg"}):
