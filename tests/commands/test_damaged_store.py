@@ -123,10 +123,7 @@ BAD_TRIALS: dict[str, Callable[[TrialFolder], object]] = {
     "partition.json without labels": lambda f: f.write_json(
         "partition.json", {"clients": [{}] * 8}
     ),
-    "partition.json is a link": lambda f: (
-        f.partition.unlink(),
-        f.partition.symlink_to("/etc/hostname"),
-    ),
+    "partition.json is a link": lambda f: f.partition.symlink_to("/etc/hostname"),
     "diverged.json": lambda f: (
         f.rounds_path.unlink(),  # of a trial that has ended, nobody reads it
         f.write_json("diverged.json", {"round": "1"}),
