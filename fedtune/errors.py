@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -66,6 +66,18 @@ def readable(field: str, value: object) -> Iterator[None]:
     except OSError as error:
         what = f"{error.filename} cannot be read" if error.filename else "cannot be read"
         raise BadInput.of(field, value, f"{what} ({error.strerror or first_line(error)})") from None
+
+
+@contextmanager
+def blaming(field: str, value: object, instead_of: Container[str]) -> Iterator[None]:
+    """Let bad input of fields ``instead_of`` be that of ``field``, which stands for them here."""
+    try:
+        yield
+    except BadInput as bad:
+        raise BadInput(
+            Fault(field, value, fault.message) if fault.field in instead_of else fault
+            for fault in bad.faults
+        ) from bad
 
 
 def check_writable(field: str, folder: Path) -> None:

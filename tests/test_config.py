@@ -29,16 +29,17 @@ BASE: dict[str, Any] = {"model": "m", "dataset": "d", "clients": 4}
 
 NAMES = (
     *("model", "dataset", "dataset_config", "test_split", "text_column", "label_column"),
-    "client_column",
+    *("client_column", "distill_dataset"),
 )
 COUNTS = (
     *("max_length", "local_epochs", "batch_size", "eval_every"),
     *("shards_per_client", "min_client_examples"),
 )
 COUNTS_OR_NONE = ("examples_per_client",)
-COUNTS_FROM_ZERO = ("seed", "data_seed", "validation_examples")
+COUNTS_FROM_ZERO = ("seed", "data_seed", "validation_examples", "distill_examples")
 COUNTS_OR_ALL = ("clients", "train_examples", "test_examples")
-COUNTS_OR_AUTO = ("budget_rounds", "max_rounds", "threads")
+COUNTS_OR_AUTO = ("budget_rounds", "max_rounds", "threads", "one_shot_epochs", "distill_steps")
+RATES_OR_AUTO = ("learning_rate", "distill_learning_rate")
 NUMBERS = (
     *("momentum", "weight_decay", "target_fraction", "partition_alpha", "participation"),
     *("prox_mu", "afl_step_size", "server_learning_rate", "server_momentum", "server_beta2"),
@@ -49,7 +50,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "client_optimizer": ("sgd", "adamw"),
     "shuffle": ("every_epoch", "once"),
     "strategy": (
-        *("fedavg", "fedprox", "scaffold", "fednova", "afl"),
+        *("fedavg", "fedprox", "scaffold", "fednova", "afl", "feddf", "one-shot"),
         *("fedavgm", "fedadagrad", "fedadam", "fedyogi"),
     ),
     "server_optimizer": ("none", "momentum", "adagrad", "adam", "yogi"),
@@ -76,7 +77,7 @@ def faults_of(**values: Any) -> list[str]:
 
 def test_every_field_has_a_kind_in_this_file() -> None:
     """So that a new field comes with the tests below."""
-    others = ("learning_rate", "target_accuracy", "test_fraction", "device")
+    others = (*RATES_OR_AUTO, "target_accuracy", "test_fraction", "device")
     counts = (*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_ALL, *COUNTS_OR_AUTO, *COUNTS_OR_NONE)
     assert {*NAMES, *counts, *NUMBERS, *FLAGS, *WORDS, *others} == set(FIELDS)
 
@@ -90,6 +91,7 @@ def test_defaults_are_the_contracts() -> None:
         "data_seed": 0,
         "train_examples": "all",
         "validation_examples": 0,
+        "distill_examples": 0,
         "test_examples": "all",
         "dataset_config": "none",
         "test_split": "test",
@@ -117,6 +119,10 @@ def test_defaults_are_the_contracts() -> None:
         "participation": 1.0,
         "prox_mu": 0.01,
         "afl_step_size": 0.1,
+        "one_shot_epochs": "auto",
+        "distill_dataset": "none",
+        "distill_steps": "auto",
+        "distill_learning_rate": "auto",
         "server_optimizer": "none",
         "server_learning_rate": 1.0,
         "server_momentum": 0.9,
@@ -169,10 +175,10 @@ WRONG: list[tuple[str, Any]] = [
     ("max_length", 2),
     *(
         (field, value)
-        for field in (*NUMBERS, "learning_rate", "target_accuracy")
+        for field in (*NUMBERS, *RATES_OR_AUTO, "target_accuracy")
         for value in ("0.5", "2e-5", True, None, -0.1, float("nan"), float("inf"), [0.5])
     ),
-    *((field, 0.0) for field in ("learning_rate", "target_fraction", "target_accuracy")),
+    *((field, 0.0) for field in (*RATES_OR_AUTO, "target_fraction", "target_accuracy")),
     *((field, 0.0) for field in ("partition_alpha", "participation", "server_learning_rate")),
     *((field, 0.0) for field in ("afl_step_size", "server_tau")),
     *((field, 1.01) for field in ("target_fraction", "target_accuracy", "participation")),
@@ -211,7 +217,7 @@ RIGHT: list[tuple[str, Any]] = [
     ("momentum", 0.9),
     ("weight_decay", 2.5),
     ("target_fraction", 1.0),
-    *(("learning_rate", value) for value in ("auto", 2e-5, 1e10)),
+    *((field, value) for field in RATES_OR_AUTO for value in ("auto", 2e-5, 1e10)),
     *(("target_accuracy", value) for value in ("none", 0.87, 1.0)),
     *(("test_fraction", value) for value in ("none", 0.001, 0.999)),
     ("text_column", "premise,hypothesis"),
@@ -231,7 +237,7 @@ def test_a_value_is_kept_as_it_is_and_its_text_means_the_same(field: str, value:
     assert type(parsed) is type(value)
 
 
-@pytest.mark.parametrize("field", ["learning_rate", *NUMBERS, "target_accuracy"])
+@pytest.mark.parametrize("field", [*RATES_OR_AUTO, *NUMBERS, "target_accuracy"])
 def test_a_whole_number_will_do_where_a_fraction_may_stand(field: str) -> None:
     below_one = ("momentum", "weight_decay", "server_momentum", "server_beta2")
     whole = 0 if field in below_one else 1
@@ -336,6 +342,13 @@ def test_all_faults_are_found_at_once_a_line_each() -> None:
         ({"clients": "all"}, "clients", "needs partition=natural, which is iid; allowed is an int"),
         ({"clients": "all", "partition": "shards"}, "clients", "natural, which is shards"),
         ({"clients": "all", "client_column": "author"}, "clients", "natural, which is iid"),
+        ({"strategy": "feddf"}, "strategy", "aside with distill_examples, or name .*dataset"),
+        ({"strategy": "one-shot"}, "strategy", "distils on texts without labels, and there are"),
+        (
+            {"strategy": "feddf", "distill_examples": 5, "distill_dataset": "imdb"},
+            "distill_dataset",
+            "sets 5 texts aside already; keep one of the two",
+        ),
     ],
 )
 def test_impossible_combinations_are_refused(
@@ -357,6 +370,9 @@ def test_impossible_combinations_are_refused(
         {"clients": 1, "participation": 0.1},
         {"strategy": "fedprox", "client_optimizer": "adamw", "momentum": 0.9},
         {"partition": "fixed-per-client", "examples_per_client": 3},
+        {"strategy": "feddf", "distill_examples": 1},
+        {"strategy": "one-shot", "distill_dataset": "imdb", "clients": 1},
+        {"strategy": "fedavg", "distill_dataset": "imdb", "distill_examples": 5},
         {"partition": "natural", "client_column": "author", "clients": "all"},
         {"partition": "natural", "client_column": "author", "clients": "all", "train_examples": 1},
         {"partition": "natural", "client_column": "author", "clients": "all", "participation": 0.1},

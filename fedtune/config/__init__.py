@@ -13,10 +13,11 @@ from fedtune.config.checks import (
     parse_text,
 )
 from fedtune.config.fields import FIELDS, GROUPS, LATER, OF_CLIENTS, UNHASHED, fields_for, mark_of
-from fedtune.config.names import SERVER_OPTIMIZERS, strategy_name
+from fedtune.config.names import DISTILLING, SERVER_OPTIMIZERS, strategy_name
 from fedtune.config.trial import TrialConfig
 
 __all__ = [
+    "DISTILLING",
     "FIELDS",
     "GROUPS",
     "LATER",

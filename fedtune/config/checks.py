@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fedtune.config.fields import FIELDS, TrialFields, mark_of
 from fedtune.config.kinds import Allowed, AtMost, CommaIsValue, Mark
-from fedtune.config.names import SERVER_OPTIMIZERS
+from fedtune.config.names import DISTILLING, SERVER_OPTIMIZERS
 from fedtune.errors import BadInput, Fault, did_you_mean
 
 
@@ -142,6 +142,8 @@ def _client_faults(sound: Mapping[str, Any]) -> list[Fault]:
             for name, value in plain.items()
             if name in sound and sound[name] != value
         ]
+    if strategy in DISTILLING:
+        faults += _texts_to_distil_on(sound)
     clients, share = sound.get("clients"), sound.get("participation")
     if (
         isinstance(clients, int)
@@ -161,3 +163,18 @@ def _client_faults(sound: Mapping[str, Any]) -> list[Fault]:
         message = f"needs partition=natural, which is {partition}; allowed is an integer"
         faults.append(Fault("clients", "all", message))
     return faults
+
+
+def _texts_to_distil_on(sound: Mapping[str, Any]) -> list[Fault]:
+    """Distillation needs texts, from one of two places."""
+    examples, dataset = sound.get("distill_examples"), sound.get("distill_dataset")
+    if examples == 0 and dataset == "none":
+        message = (
+            "distils on texts without labels, and there are none; set some of the training data "
+            "aside with distill_examples, or name a data set of such texts with distill_dataset"
+        )
+        return [Fault("strategy", sound["strategy"], message)]
+    if examples and dataset not in ("none", None):
+        message = f"distill_examples sets {examples} texts aside already; keep one of the two"
+        return [Fault("distill_dataset", dataset, message)]
+    return []

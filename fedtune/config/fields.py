@@ -34,6 +34,7 @@ from fedtune.config.kinds import (
     Seed,
     Share,
 )
+from fedtune.config.names import DISTILLING
 
 
 class TrialFields(BaseModel):
@@ -64,13 +65,20 @@ class TrialFields(BaseModel):
         0, description="draws the head, the partition, the order of examples and dropout"
     )
     data_seed: Annotated[Seed, Allowed("an integer of at least 0"), SEED] = Field(
-        0, description="draws subsets, the validation split and, with test_fraction, the test set"
+        0, description="draws subsets, what is set aside and, with test_fraction, the test set"
     )
     train_examples: Annotated[
         Positive | Literal["all"], Allowed("'all' or an integer of at least 1"), AMOUNT
     ] = Field("all", description="training examples in all, over all clients")
     validation_examples: Annotated[Count, Allowed("an integer of at least 0"), AMOUNT] = Field(
         0, description="examples set aside from the training data before it is partitioned"
+    )
+    distill_examples: Annotated[
+        Count, Allowed("an integer of at least 0"), Later("2026-11"), AMOUNT
+    ] = Field(
+        0,
+        description="texts set aside from the training data, without their labels, on which feddf "
+        "and one-shot distil; the baseline does without them too",
     )
     test_examples: Annotated[
         Positive | Literal["all"], Allowed("'all' or an integer of at least 1"), AMOUNT
@@ -211,14 +219,16 @@ class TrialFields(BaseModel):
             "scaffold",
             "fednova",
             "afl",
+            "feddf",
+            "one-shot",
             "fedavgm",
             "fedadagrad",
             "fedadam",
             "fedyogi",
         ],
         Allowed(
-            "'fedavg', 'fedprox', 'scaffold', 'fednova', 'afl', or 'fedavgm', 'fedadagrad', "
-            "'fedadam', 'fedyogi'"
+            "'fedavg', 'fedprox', 'scaffold', 'fednova', 'afl', 'feddf', 'one-shot', or 'fedavgm', "
+            "'fedadagrad', 'fedadam', 'fedyogi'"
         ),
         OfClients(("scaffold", "fednova", "afl")),
     ] = Field(
@@ -240,10 +250,58 @@ class TrialFields(BaseModel):
         Needs("strategy", ("afl",)),
         OfClients(),
     ] = Field(0.1, description="of agnostic FL: how fast weight moves to clients with a high loss")
+    one_shot_epochs: Annotated[
+        Positive | Auto,
+        Allowed("'auto' or an integer of at least 1"),
+        Later("2026-11"),
+        Needs("strategy", ("one-shot",)),
+        OfClients(),
+        TURNS,
+    ] = Field(
+        "auto",
+        description="local epochs of one-shot's only round; auto: local_epochs x budget_rounds, "
+        "what the clients of other strategies do up to the budget",
+    )
+    distill_dataset: Annotated[
+        Name,
+        Allowed("'none', or a short name, a hub id, a directory or a file"),
+        Later("2026-11"),
+        Needs("strategy", DISTILLING),
+        OfClients(),
+    ] = Field(
+        "none",
+        description="data set whose training texts are distilled on, labels or none, in place of "
+        "distill_examples",
+    )
+    distill_steps: Annotated[
+        Positive | Auto,
+        Allowed("'auto' or an integer of at least 1"),
+        Later("2026-11"),
+        Needs("strategy", DISTILLING),
+        OfClients(),
+        TURNS,
+    ] = Field(
+        "auto",
+        description="steps of the server's training in a round, a batch of texts each; auto: three "
+        "passes over the texts, and with one-shot as many as feddf takes up to the budget",
+    )
+    distill_learning_rate: Annotated[
+        Rate | Auto,
+        Allowed("'auto' or a number above 0"),
+        Later("2026-11"),
+        Needs("strategy", DISTILLING),
+        OfClients(),
+    ] = Field("auto", description="of these steps; auto: learning_rate")
     server_optimizer: Annotated[
         Literal["none", "momentum", "adagrad", "adam", "yogi"],
         Allowed("'none', 'momentum', 'adagrad', 'adam' or 'yogi'"),
         Later("2026-11"),
+        Needs(
+            "strategy",
+            ("fedavg", "fedprox", "scaffold", "fednova", "afl", "feddf"),
+            "one-shot has one round, and distils into the model that its clients started from, not "
+            "into their mean",
+        ),
         OfClients(),
     ] = Field(
         "none", description="takes the clients' mean change as a gradient; joins any strategy"
@@ -333,8 +391,8 @@ UNHASHED: frozenset[str] = frozenset(
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Data": (
         *("dataset", "dataset_config", "text_column", "label_column", "train_examples"),
-        *("validation_examples", "test_examples", "test_split", "test_fraction"),
-        *("balance_classes", "data_seed"),
+        *("validation_examples", "distill_examples", "test_examples", "test_split"),
+        *("test_fraction", "balance_classes", "data_seed"),
     ),
     "Model": ("model", "max_length", "attention_mask"),
     "Clients": (
@@ -343,7 +401,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "head_init",
     ),
     "Strategy": (
-        *("strategy", "prox_mu", "afl_step_size", "server_optimizer", "server_learning_rate"),
+        *("strategy", "prox_mu", "afl_step_size", "one_shot_epochs", "distill_dataset"),
+        *("distill_steps", "distill_learning_rate", "server_optimizer", "server_learning_rate"),
         *("server_momentum", "server_beta2", "server_tau"),
     ),
     "Local training": (

@@ -40,11 +40,12 @@ class Later(Mark):
 @dataclass(frozen=True)
 class Needs(Mark):
     """The field matters only where ``field`` has one of ``values``; elsewhere it is put back to its
-    default.
+    default. ``why`` is said of that where the values do not say enough.
     """
 
     field: str
     values: tuple[str, ...]
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,9 @@ SERVER_OPTIMIZERS: Mapping[str, str] = {
     "fedyogi": "yogi",
 }
 
+#: Strategies whose server trains a model on what the clients' models say of texts.
+DISTILLING = ("feddf", "one-shot")
+
 
 def strategy_name(strategy: str, server_optimizer: str) -> str:
     """What a strategy with an optimiser of the server's is called.

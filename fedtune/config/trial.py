@@ -9,7 +9,7 @@ from typing import Any
 from fedtune.config.checks import find_faults
 from fedtune.config.fields import OF_CLIENTS, TrialFields, mark_of
 from fedtune.config.kinds import Needs
-from fedtune.config.names import SERVER_OPTIMIZERS, strategy_name
+from fedtune.config.names import DISTILLING, SERVER_OPTIMIZERS, strategy_name
 from fedtune.errors import BadInput
 
 
@@ -63,6 +63,11 @@ class TrialConfig(TrialFields):
             getattr(self, field) == fields[field].default for field in OF_CLIENTS
         )
 
+    @property
+    def distils(self) -> bool:
+        """Does the server train on what the clients' models say of texts?"""
+        return self.strategy in DISTILLING
+
     def without_effect(self) -> dict[str, str]:
         """The settings that were changed and do nothing in this combination, each with the reason.
 
@@ -77,7 +82,7 @@ class TrialConfig(TrialFields):
             if self.clients == 1 and (mark.alone == "all" or values[field] in mark.alone):
                 reasons[field] = "there is one client"
             elif needs and values[needs.field] not in needs.values:
-                reasons[field] = f"it needs {needs.field} {_either(needs.values)}"
+                reasons[field] = needs.why or f"it needs {needs.field} {_either(needs.values)}"
             if field in reasons:
                 values[field] = default
         return reasons

@@ -19,7 +19,8 @@ from fedtune.data.token_arrays import Split
 
 @dataclass(frozen=True)
 class Batch:
-    """B texts, the shortest first: token_ids (N,) int32 end to end, labels (B,) int64.
+    """B texts, the shortest first: token_ids (N,) int32 end to end, labels (B,) int64, or (B, C)
+    fp32 where they are distributions.
 
     ``packing`` says where each text lies. ``token_types`` (N,) int32 says of pairs to which of the
     two texts each token belongs; None where texts are not pairs.
@@ -89,6 +90,7 @@ class DeviceSplit:
 
     With ``pad_to`` every text is as long as that: padding counts as text and is attended to, as
     the paper's code does. Without, there is none. With ``pad_left`` it comes before the text.
+    ``labels`` are classes, (n,) int64, or a distribution over them each, (n, C) fp32.
     """
 
     def __init__(
@@ -122,6 +124,12 @@ class DeviceSplit:
         part.labels = self.labels[indices.to(self.labels.device)]
         part.starts, part.lengths = self.starts[indices], self.lengths[indices]
         return part
+
+    def labelled(self, labels: Tensor) -> DeviceSplit:
+        """The same examples with other labels, on the same device, sharing the tokens."""
+        other = copy(self)
+        other.labels = labels
+        return other
 
     def padded_lengths(self) -> Tensor:
         """The tokens that each example brings into a batch, (n,) int64."""

@@ -50,6 +50,24 @@ def find_columns(
     return texts, label
 
 
+def find_text(dataset: str, features: Features, usual: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the text column, or of the two, where no label is wanted.
+
+    Those of the ``usual`` names where all are there, else the one with a name for texts, else the
+    only column of strings without a name for labels. Raises BadInput.
+    """
+    words = [name for name in features if _is_text(features[name])]
+    if set(usual) <= set(words):
+        return tuple(usual)
+    named = [name for known in TEXT_NAMES for name in words if name.lower() == known]
+    others = [name for name in words if name.lower() not in LABEL_NAMES]
+    if named or len(others) == 1:
+        return ((named or others)[0],)
+    what = f"could be any of {', '.join(others)}" if others else "is none of its columns"
+    message = f"the text {what}; call the column of the texts 'text'"
+    raise _with_columns(dataset, features, [Fault("dataset", dataset, message)])
+
+
 def check_client_column(
     dataset: str, features: Features, column: str, texts: Sequence[str], label: str
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedtune.data.columns import check_client_column, find_columns, joined
+from fedtune.data.columns import check_client_column, find_columns, find_text, joined, separated
 from fedtune.data.groups import read_groups
 from fedtune.data.labels import are_hidden, missing_texts, read_labels
 from fedtune.data.library_calls import told_apart
@@ -78,6 +78,28 @@ def load_texts(
     with told_apart(dataset, "is a file damaged?"):  # columns are read from disk as they are used
         columns = (text_column, label_column, client_column)
         return _load(location, columns, dataset_config, test_split, may_lack_test)
+
+
+def load_unlabelled(dataset: str, usual_columns: str) -> Texts:
+    """Read the texts of the split ``train`` of ``dataset`` without their labels, if they have any.
+
+    ``usual_columns`` are those that hold texts elsewhere, and here too if they are there (see
+    ``columns.find_text``). Raises BadInput as :func:`load_texts` does.
+    """
+    location = resolve(dataset)
+    with told_apart(dataset, "is a file damaged?"):
+        data = read_splits(location, "none")
+        rows = data.get("train")
+        if rows is None or not len(rows):
+            raise BadInput.of("dataset", dataset, f"has no train split; {_found(data)}")
+        columns = find_text(dataset, rows.features, separated(usual_columns))
+        faults = [fault for name in columns for fault in missing_texts({"train": rows}, name)]
+        if faults:
+            raise BadInput(faults)
+        first, *second = (rows[column] for column in columns)
+        labels = np.zeros(len(rows), np.int64)
+        train = TextSplit(first, labels, second[0] if second else None)
+    return Texts(train, None, (), joined(columns), "none")
 
 
 def _load(

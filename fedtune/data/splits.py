@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,7 @@ Amount = int | Literal["all"]
 class Examples:
     """The examples of a trial, before they are spread over clients.
 
+    ``distill`` are the texts that the server distils on, whose labels nobody looks at.
     ``test_fraction`` of each class was drawn for testing; None where the data set has a test split.
     """
 
@@ -35,6 +37,7 @@ class Examples:
     label_names: tuple[str, ...]
     test_fraction: float | None = None
     group_names: tuple[str, ...] = ()
+    distill: Split | None = None
 
     @functools.cached_property
     def content_hash(self) -> str:
@@ -42,17 +45,10 @@ class Examples:
         of what tells the two texts of a pair apart.
         """
         digest = hashlib.sha256(f"{self.num_classes}".encode())
-        for name in ("train", "validation", "test"):
+        for name in ("train", "validation", "distill", "test"):
             split: Split | None = getattr(self, name)
-            if split is None:
-                continue
-            digest.update(f"/{name}/{len(split)}/{len(split.token_ids)}/".encode())
-            digest.update(np.ascontiguousarray(split.token_ids, dtype="<i4").data)
-            digest.update(np.ascontiguousarray(split.offsets, dtype="<i8").data)
-            digest.update(np.ascontiguousarray(split.labels, dtype="<i8").data)
-            if split.token_types is not None:
-                digest.update(b"/types/")
-                digest.update(np.ascontiguousarray(split.token_types).data)
+            if split is not None:
+                split.add_to(digest, name)
         return digest.hexdigest()
 
     @functools.cached_property
@@ -82,6 +78,7 @@ def select_examples(
     validation_examples: int,
     test_examples: Amount,
     data_seed: int,
+    distill_examples: int = 0,
     balance_classes: bool = False,
     test_fraction: float | None = None,
 ) -> Examples:
@@ -90,11 +87,13 @@ def select_examples(
     Where the data set has no test split, ``test_fraction`` of every class (None: what ``tokens``
     say) is drawn for testing before anything else, at least one example and not all: the test set
     stays the same when other amounts change, and a smaller one is part of a larger one.
-    The validation split is drawn from the training data first, the training examples from what is
-    left, so a validation split stays the same when ``train_examples`` changes, and a smaller
-    training set is part of a larger one. With ``balance_classes`` every split that is drawn has
-    equally many examples of each class, to within one; "all" is then what the smallest class
-    allows. A split that is used whole stays memory-mapped.
+    The validation split is drawn from the training data first, then the texts to distil on, and the
+    training examples from what is left, so a validation split stays the same when other amounts
+    change, and a smaller training set is part of a larger one. The texts to distil on are drawn in
+    an order of their own, in which those of the validation split are left out. With
+    ``balance_classes`` every split that is drawn has equally many examples of each class, to within
+    one; "all" is then what the smallest class allows. A split that is used whole stays
+    memory-mapped.
     Raises BadInput where there are too few examples, or a class is left without a training example.
     """
     all_train, all_test = tokens.train, tokens.test
@@ -103,7 +102,11 @@ def select_examples(
         all_train, all_test = _draw_test(tokens, test_fraction, data_seed)
     order = _order(all_train.labels, data_seed, "validation_examples", balance_classes)
     held_out = order[:validation_examples]
-    rest = np.setdiff1d(np.arange(len(all_train)), held_out)
+    pool = held_out[:0]
+    if distill_examples:
+        pool = _order(all_train.labels, data_seed, "distill_examples", balance_classes, held_out)
+    distilled_on = pool[:distill_examples]
+    rest = np.setdiff1d(np.arange(len(all_train)), np.concatenate([held_out, distilled_on]))
     if balance_classes or train_examples != "all":
         labels = all_train.labels[rest]
         rest = rest[_order(labels, data_seed, "train_examples", balance_classes)]
@@ -113,6 +116,7 @@ def select_examples(
     faults = _too_many(
         (train_examples, len(rest)),
         (validation_examples, len(order)),
+        (distill_examples, len(pool)),
         (test_examples, len(test)),
         "examples, equally many of every class" if balance_classes else "examples",
     )
@@ -126,8 +130,10 @@ def select_examples(
         label_names=tokens.label_names,
         test_fraction=None if tokens.test else test_fraction,
         group_names=tokens.group_names,
+        distill=_take(all_train, distilled_on) if distill_examples else None,
     )
-    _check_classes(examples.train, tokens, train_examples, validation_examples, data_seed)
+    aside = validation_examples + distill_examples
+    _check_classes(examples.train, tokens, train_examples, aside, data_seed)
     return examples
 
 
@@ -152,13 +158,23 @@ def _draw_test(tokens: Tokens, test_fraction: float, data_seed: int) -> tuple[Sp
     return tokens.train.select(train), tokens.train.select(test)
 
 
-def _order(labels: np.ndarray, data_seed: int, purpose: str, balanced: bool) -> np.ndarray:
-    """The order in which examples are drawn; balanced, it goes round the classes in turn."""
+def _order(
+    labels: np.ndarray,
+    data_seed: int,
+    purpose: str,
+    balanced: bool,
+    taken: Sequence[int] | np.ndarray = (),
+) -> np.ndarray:
+    """The order in which examples are drawn, but for those that are ``taken``; balanced, it goes
+    round the classes in turn.
+    """
     rng = np.random.default_rng(derive_seed(data_seed, purpose))
     order = rng.permutation(len(labels))
-    if not balanced or not len(labels):
+    if len(taken):
+        order = order[~np.isin(order, taken)]
+    if not balanced or not len(order):
         return order
-    classes, counts = np.unique(labels, return_counts=True)
+    classes, counts = np.unique(labels[order], return_counts=True)
     each = counts.min()
     turns = [order[labels[order] == name][:each] for name in classes]
     return np.stack(turns, axis=1).ravel()
@@ -169,7 +185,11 @@ def _take(split: Split, indices: np.ndarray) -> Split:
 
 
 def _too_many(
-    train: tuple[Amount, int], validation: tuple[int, int], test: tuple[Amount, int], what: str
+    train: tuple[Amount, int],
+    validation: tuple[int, int],
+    distill: tuple[int, int],
+    test: tuple[Amount, int],
+    what: str,
 ) -> list[Fault]:
     """A fault for every amount of which there are fewer than asked for; pairs of asked, there."""
     faults = []
@@ -181,8 +201,19 @@ def _too_many(
                 f"allowed is less than the {validation[1]} {what} of the training split",
             )
         )
-    elif train[0] != "all" and train[0] > train[1]:
+    elif distill[0] and distill[0] >= distill[1]:
         left = f" after {validation[0]} for validation" if validation[0] else ""
+        faults.append(
+            Fault(
+                "distill_examples",
+                distill[0],
+                f"allowed is less than the {distill[1]} {what} that the training split has{left}",
+            )
+        )
+    elif train[0] != "all" and train[0] > train[1]:
+        asides = {"validation": validation[0], "distillation": distill[0]}
+        told = " and ".join(f"{number} for {why}" for why, number in asides.items() if number)
+        left = f" after {told}" if told else ""
         faults.append(
             Fault(
                 "train_examples",
@@ -203,13 +234,13 @@ def _too_many(
 
 
 def _check_classes(
-    train: Split, tokens: Tokens, train_examples: Amount, validation_examples: int, data_seed: int
+    train: Split, tokens: Tokens, train_examples: Amount, set_aside: int, data_seed: int
 ) -> None:
     counts = np.bincount(train.labels, minlength=tokens.num_classes)
     absent = [name for name, count in zip(tokens.label_names, counts, strict=True) if not count]
     if not absent:
         return
-    if train_examples == "all" and not validation_examples:
+    if train_examples == "all" and not set_aside:
         raise BadInput.of(
             "dataset",
             str(tokens.directory),

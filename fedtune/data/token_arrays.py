@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -38,6 +38,12 @@ _WORDS = {
     "test_split": "test",
     "client_column": "none",  # where the file does not say
 }
+
+
+class Hash(Protocol):
+    """Of :mod:`hashlib`."""
+
+    def update(self, data: Any, /) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +83,29 @@ class Split:
         groups = None if self.groups is None else np.asarray(self.groups[indices])
         return Split(ids, offsets, labels, types, groups)
 
+    def unlabelled(self) -> Split:
+        """The texts alone: every label is 0, and nobody's group is known."""
+        labels = np.zeros(len(self), np.int64)
+        return Split(self.token_ids, self.offsets, labels, self.token_types)
+
+    def add_to(self, digest: Hash, name: str) -> None:
+        """Let ``digest`` tell token ids, offsets, labels and token types from any others."""
+        digest.update(f"/{name}/{len(self)}/{len(self.token_ids)}/".encode())
+        digest.update(np.ascontiguousarray(self.token_ids, dtype="<i4").data)
+        digest.update(np.ascontiguousarray(self.offsets, dtype="<i8").data)
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        if self.token_types is not None:
+            digest.update(b"/types/")
+            digest.update(np.ascontiguousarray(self.token_types).data)
+
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
     """A tokenised data set in ``directory``, with what it takes to use it.
 
     Without ``test`` the examples to test on are drawn from ``train``: ``test_fraction`` of them
-    where nothing else is asked for.
+    where nothing else is asked for. Where texts are ``unlabelled`` there are no classes, and every
+    label is 0.
     """
 
     train: Split
@@ -103,6 +125,7 @@ class Tokens:
     pairs: bool = False
     client_column: str = "none"
     group_names: tuple[str, ...] = ()
+    unlabelled: bool = False
 
 
 def open_tokens(directory: Path) -> Tokens:
@@ -124,6 +147,7 @@ def open_tokens(directory: Path) -> Tokens:
         fields |= {name: int(about[name]) for name in _NUMBERS}
         fields |= {n: str(about[n] if d is None else about.get(n, d)) for n, d in _WORDS.items()}
         fields["pairs"] = bool(about.get("pairs", False))
+        fields["unlabelled"] = bool(about.get("unlabelled", False))
         fields["test_fraction"] = float(about.get("test_fraction", TEST_FRACTION))
         fields["label_names"] = tuple(map(str, about["label_names"]))
         fields["group_names"] = tuple(map(str, about.get("group_names", ())))
@@ -153,7 +177,8 @@ def _open_split(directory: Path, name: str, parts: Mapping[str, Any]) -> Split:
 
 def _check(tokens: Tokens) -> None:
     """Check what would otherwise surface as a crash deep in training. Reads all ids once."""
-    if tokens.num_classes < 2 or len(tokens.label_names) != tokens.num_classes:
+    has_classes = tokens.num_classes >= 2 or tokens.unlabelled
+    if not has_classes or len(tokens.label_names) != tokens.num_classes:
         raise _damaged(tokens.directory, "num_classes and label_names differ")
     if not 0 <= tokens.pad_token_id < tokens.vocab_size < 2**31:
         raise _damaged(tokens.directory, "pad_token_id and vocab_size do not belong together")
@@ -165,7 +190,7 @@ def _check(tokens: Tokens) -> None:
         sound = sound and ends[0] == 0 and ends[-1] == len(split.token_ids)
         sound = sound and bool(np.all(split.lengths > 0))
         sound = sound and split.lengths.max() <= tokens.max_length
-        sound = sound and _within(split.labels, tokens.num_classes)
+        sound = sound and _within(split.labels, tokens.num_classes or 1)
         types = split.token_types
         sound = sound and (types is None or len(types) == len(split.token_ids))
         sound = sound and _has_its_groups(name, split, tokens)

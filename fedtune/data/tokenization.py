@@ -60,14 +60,51 @@ def tokenize(
     if folder is not None and (folder / TOKENS_FILE).is_file():
         _check_fits(dataset, folder, tokenizer_dir, max_length, columns | source, client_column)
         return folder
-    from fedtune.data.library_calls import told_apart
     from fedtune.data.sources import load_texts
 
     asked = columns | source | {"client_column": client_column}
     texts = load_texts(dataset, **asked, may_lack_test=may_lack_test)
+    entry = _cached(dataset, texts, tokenizer_dir, max_length, _unusual(source), progress)
+    return entry if client_column == "none" else _with_groups(entry, texts, client_column)
+
+
+def tokenize_unlabelled(
+    dataset: str,
+    tokenizer_dir: Path,
+    *,
+    max_length: int,
+    usual_columns: str,
+    progress: bool = False,
+) -> Path:
+    """Like :func:`tokenize`, for texts whose labels nobody looks at, and which may lack them.
+
+    Of the split ``train`` alone; see :func:`fedtune.data.sources.load_unlabelled`.
+    """
+    folder = resolve(dataset).folder
+    if folder is not None and (folder / TOKENS_FILE).is_file():
+        _check_fits(dataset, folder, tokenizer_dir, max_length, {}, "none")
+        return folder
+    from fedtune.data.sources import load_unlabelled
+
+    texts = load_unlabelled(dataset, usual_columns)
+    about = {"unlabelled": True}
+    return _cached(dataset, texts, tokenizer_dir, max_length, about, progress)
+
+
+def _cached(
+    dataset: str,
+    texts: Texts,
+    tokenizer_dir: Path,
+    max_length: int,
+    unusual: Mapping[str, Any],
+    progress: bool,
+) -> Path:
+    """The cache entry with the tokens of ``texts``, made unless it is there."""
+    from fedtune.data.library_calls import told_apart
+
     with readable("model", str(tokenizer_dir)):
         identity = tokenizer_hash(tokenizer_dir)
-    about = _unusual(source)
+    about = dict(unusual)
     if texts.train.seconds is not None:  # models that share a tokenizer may differ in this
         about |= {"pairs": True, "token_types": gives_types(load_tokenizer(tokenizer_dir))}
     if texts.test is None:
@@ -76,9 +113,9 @@ def tokenize(
         key = _content_key(texts, identity, max_length, about)
     entry = cache_root() / "tokens" / key
     if not _is_whole(entry):
-        with _unfinished(entry, "FEDTUNE_CACHE") as folder:
-            _make(folder, dataset, texts, tokenizer_dir, identity, max_length, about, progress)
-    return entry if client_column == "none" else _with_groups(entry, texts, client_column)
+        with _unfinished(entry, "FEDTUNE_CACHE") as made:
+            _make(made, dataset, texts, tokenizer_dir, identity, max_length, about, progress)
+    return entry
 
 
 def _with_groups(entry: Path, texts: Texts, client_column: str) -> Path:
@@ -146,6 +183,10 @@ def _check_fits(
     client_column: str,
 ) -> None:
     tokens = open_tokens(folder)
+    if tokens.unlabelled and asked:
+        raise BadInput.of(
+            "dataset", dataset, "holds texts without labels; name one that has labels"
+        )
     if tokens.tokenizer_hash != tokenizer_hash(tokenizer_dir):
         raise BadInput.of(
             "dataset",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from fedtune.data.batches import DeviceSplit
+from fedtune.data.batches import Batch, DeviceSplit
 from fedtune.data.packing import send
 from fedtune.federated.flat import FlatModel
 from fedtune.federated.local import Seen, unseen
@@ -41,22 +43,14 @@ def evaluate(flat: FlatModel, data: DeviceSplit, seen: Seen = unseen) -> Evaluat
     depend on that order, since correct answers are counted and the loss is summed in fp64. ``seen``
     is called after each batch with the number of its examples.
     """
-    flat.model.eval()
-    order = torch.argsort(data.lengths, stable=True)
     device = flat.values.device
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-    predictions = torch.empty(len(order), dtype=torch.int64, device=device)
-    batch_number = torch.cumsum(data.padded_lengths()[order], 0) // EVALUATION_TOKENS
-    for indices in torch.split(order, torch.bincount(batch_number).tolist()):
-        if not len(indices):  # a text longer than a batch leaves a gap in the numbers
-            continue
-        batch = data.batch(indices)
-        scores = flat.forward(batch)
-        # A batch sorts its texts by length too, and these are sorted: their order stays.
-        predictions[send(indices, device)] = scores.argmax(dim=-1)
+    predictions = torch.empty(len(data), dtype=torch.int64, device=device)
+    for places, batch, scores in _scored(flat, data):
+        predictions[places] = scores.argmax(dim=-1)
         loss_sum += cross_entropy(scores.double(), batch.labels, reduction="sum")
         seen(len(batch))
-    count = len(order)
+    count = len(data)
     correct = (predictions == data.labels).sum()
     return Evaluation(
         accuracy=correct.item() / count,
@@ -64,3 +58,29 @@ def evaluate(flat: FlatModel, data: DeviceSplit, seen: Seen = unseen) -> Evaluat
         top_class_share=torch.bincount(predictions).max().item() / count,
         predictions=predictions.cpu(),
     )
+
+
+@torch.inference_mode()
+def scores_of(flat: FlatModel, data: DeviceSplit, seen: Seen = unseen) -> Tensor:
+    """The scores of every example, (n, C) fp32 on the model's device, in ``eval()`` mode.
+
+    ``seen`` is called as by :func:`evaluate`.
+    """
+    found = torch.empty(len(data), data.num_classes, device=flat.values.device)
+    for places, batch, scores in _scored(flat, data):
+        found[places] = scores
+        seen(len(batch))
+    return found
+
+
+def _scored(flat: FlatModel, data: DeviceSplit) -> Iterator[tuple[Tensor, Batch, Tensor]]:
+    """Batches of texts of about one length, each with its places in ``data`` and its scores."""
+    flat.model.eval()
+    order = torch.argsort(data.lengths, stable=True)
+    batch_number = torch.cumsum(data.padded_lengths()[order], 0) // EVALUATION_TOKENS
+    for indices in torch.split(order, torch.bincount(batch_number).tolist()):
+        if not len(indices):  # a text longer than a batch leaves a gap in the numbers
+            continue
+        batch = data.batch(indices)
+        # A batch sorts its texts by length too, and these are sorted: their order stays.
+        yield send(indices, flat.values.device), batch, flat.forward(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,8 +96,10 @@ class LocalTraining:
 def recipe_of(config: TrialConfig) -> LocalTraining:
     """What every client of this (settled) trial does in a round."""
     assert isinstance(config.learning_rate, float)
+    epochs = config.one_shot_epochs if config.strategy == "one-shot" else config.local_epochs
+    assert isinstance(epochs, int)
     return LocalTraining(
-        local_epochs=config.local_epochs,
+        local_epochs=epochs,
         batch_size=config.batch_size,
         optimizer=config.client_optimizer,
         learning_rate=config.learning_rate,
@@ -126,15 +128,34 @@ def train_client(
     look makes a GPU wait. ``seen`` is called after each step with the number of its examples,
     ``correct`` before each with the gradient and the parameters.
     """
+    positions = recipe.batches(len(examples), round_num, client_id)
+    batches = (examples[some] for some in positions)
+    return train(flat, data, batches, recipe, round_num, client_id, seen, correct)
+
+
+def train(
+    flat: FlatModel,
+    data: DeviceSplit,
+    batches: Iterable[Tensor],
+    recipe: LocalTraining,
+    round_num: int,
+    client_id: int | None,
+    seen: Seen = unseen,
+    correct: Correction | None = None,
+) -> tuple[float, int]:
+    """A step on each of ``batches`` (int64 indices into ``data``), as :func:`train_client` says.
+
+    ``client_id`` is None for the server. Labels may be distributions over the classes too.
+    """
     flat.model.train()
-    key = (recipe.seed, "dropout", round_num, client_id)
+    key = (recipe.seed, "dropout", round_num, "server" if client_id is None else client_id)
     draws = generator(*key)
     torch.manual_seed(derive_seed(*key))  # what other forwards draw from, and those on a GPU
     optimizer = recipe.new_optimizer(flat)
     loss_sum = torch.zeros((), dtype=torch.float64, device=flat.values.device)
     num_examples = 0
-    for positions in recipe.batches(len(examples), round_num, client_id):
-        batch = data.batch(examples[positions])
+    for indices in batches:
+        batch = data.batch(indices)
         optimizer.zero_grad(set_to_none=False)
         loss = cross_entropy(flat.forward(batch, draws), batch.labels)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -108,6 +108,56 @@ def test_the_seed_and_nothing_else_decides(sorted_by_label: Tokens) -> None:
     assert set(train) < set(larger[0]), "a smaller training set is part of a larger one"
 
 
+def test_texts_to_distil_on_are_set_aside_and_disturb_no_other_draw(
+    sorted_by_label: Tokens,
+) -> None:
+    amounts = {"validation_examples": 60, "test_examples": 20}
+    plain = select(sorted_by_label, **amounts)
+    some, more = (select(sorted_by_label, distill_examples=n, **amounts) for n in (50, 90))
+    assert plain.distill is None
+    for examples in (some, more):
+        assert members(examples.validation) == members(plain.validation)
+        assert members(examples.test) == members(plain.test)
+        aside = set(members(examples.distill)) | set(members(examples.validation))
+        assert sorted([*aside, *members(examples.train)]) == list(range(400)), "and no text twice"
+    assert len(members(some.distill)) == 50
+    assert set(members(some.distill)) < set(members(more.distill))
+    alone = select(sorted_by_label, distill_examples=50)
+    assert len({*members(alone.distill)} & {*members(some.distill)}) >= 40, "but for validation's"
+    other = select(sorted_by_label, distill_examples=50, data_seed=1, **amounts)
+    assert members(other.distill) != members(some.distill)
+    whole = select(sorted_by_label, distill_examples=50, train_examples=290, **amounts)
+    assert members(whole.distill) == members(some.distill)
+
+
+def test_texts_to_distil_on_are_balanced_where_all_splits_are(sorted_by_label: Tokens) -> None:
+    amounts = {"validation_examples": 30, "distill_examples": 40, "train_examples": 50}
+    examples = select(sorted_by_label, balance_classes=True, **amounts)
+    for split in (examples.train, examples.validation, examples.distill):
+        assert split is not None
+        counts = np.bincount(split.labels)
+        assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("amounts", "words"),
+    [
+        ({"distill_examples": 400}, "distill_examples=400: allowed is less than the 400 examples"),
+        ({"distill_examples": 370, "validation_examples": 30}, "less than the 370 .*after 30 for"),
+        (
+            {"distill_examples": 20, "validation_examples": 30, "train_examples": 351},
+            "at most 350: .*after 30 for validation and 20 for distillation",
+        ),
+    ],
+)
+def test_too_many_texts_to_distil_on_are_refused(
+    amounts: dict[str, int], words: str, sorted_by_label: Tokens
+) -> None:
+    with pytest.raises(BadInput, match=words) as caught:
+        select(sorted_by_label, **amounts)
+    assert len(caught.value.faults) == 1
+
+
 def test_too_many_are_refused_all_at_once(sorted_by_label: Tokens) -> None:
     with pytest.raises(BadInput) as caught:
         select(sorted_by_label, train_examples=381, validation_examples=20, test_examples=101)

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
 from fedtune.data.token_arrays import Split
+from fedtune.federated.distilling import Distillation
 from fedtune.federated.local import LocalTraining
 from fedtune.randomness import derive_seed
 
@@ -190,3 +191,42 @@ def scaffold_round(
     for name in control:
         control[name] = control[name] + sum(c[name] for c in changes) / len(clients)
     average(server, states, [len(clients[client_id]) for client_id in cohort])
+
+
+def distilled_round(
+    server: nn.Module,
+    split: Split,
+    texts: Split,
+    clients: list[list[int]],
+    how: LocalTraining,
+    distilling: Distillation,
+    *,
+    from_mean: bool,
+) -> torch.Tensor:
+    """Round 1 of FedDF, or of one-shot, whose student is not the mean: the new model, flat.
+
+    The teacher is asked text by text, and the student goes down the divergence as PyTorch has it.
+    """
+    student, asked = deepcopy(server), []
+    everybody = list(range(len(clients)))
+    for _, values, _ in local_models(server, split, clients, how, 1, everybody):
+        model = deepcopy(server)
+        model.load_state_dict(values, strict=False)
+        model.eval()
+        with torch.no_grad():
+            batches = [padded_batch(texts, [i], 0) for i in range(len(texts))]
+            asked.append(
+                torch.cat([model(input_ids=i, attention_mask=m).logits for i, m, _ in batches])
+            )
+    teacher = torch.stack(asked).mean(dim=0).softmax(dim=-1)
+    if from_mean:
+        fedavg_round(student, split, clients, how, 1)
+    student.train()
+    optimizer = torch.optim.SGD(student.parameters(), lr=distilling.recipe.learning_rate)
+    for batch in distilling.batches(1):
+        token_ids, mask, _ = padded_batch(texts, batch.tolist(), 0)
+        said = student(input_ids=token_ids, attention_mask=mask).logits.log_softmax(dim=-1)
+        optimizer.zero_grad()
+        kl_div(said, teacher[batch], reduction="batchmean").backward()
+        optimizer.step()
+    return flatten({name: p.detach() for name, p in student.named_parameters()})

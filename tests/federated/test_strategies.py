@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from scalars import Quadratics, rounds, start
+from scalars import LinearPool, Quadratics, rounds, start
 
 from fedtune.federated.client_vectors import ClientVectors
 from fedtune.federated.local import Diverged
 from fedtune.federated.round import federated_round
 from fedtune.federated.server_optimizers import ServerOptimizer
 from fedtune.federated.strategies.agnostic import AgnosticFL, onto_simplex
+from fedtune.federated.strategies.distillation import FedDF, OneShot
 from fedtune.federated.strategies.fednova import FedNova
 from fedtune.federated.strategies.fedprox import FedProx
 from fedtune.federated.strategies.scaffold import Scaffold
@@ -200,6 +201,8 @@ STRATEGIES = {
     "fednova": lambda folder: FedNova(),
     "afl": lambda folder: AgnosticFL(),
     "scaffold": lambda folder: Scaffold(ClientVectors(folder / "variates", 3, 2)),
+    "feddf": lambda folder: FedDF(LinearPool(torch.tensor([1.0, -2.0])), ServerOptimizer("adam")),
+    "one-shot": lambda folder: OneShot(LinearPool(torch.tensor([1.0, -2.0]))),
 }
 
 

@@ -8,6 +8,7 @@ from fedtune.config import TrialConfig
 from fedtune.federated.client_vectors import ClientVectors
 from fedtune.federated.server_optimizers import ServerOptimizer
 from fedtune.federated.strategies.agnostic import AgnosticFL
+from fedtune.federated.strategies.distillation import FedDF, OneShot, Pool
 from fedtune.federated.strategies.fednova import FedNova
 from fedtune.federated.strategies.fedprox import FedProx
 from fedtune.federated.strategies.scaffold import Scaffold
@@ -15,13 +16,15 @@ from fedtune.federated.strategy import FedAvg
 
 #: The classes by the names that ``strategy=`` has for them.
 STRATEGIES: dict[str, type[FedAvg]] = {
-    kind.name: kind for kind in (FedAvg, FedProx, Scaffold, FedNova, AgnosticFL)
+    kind.name: kind for kind in (FedAvg, FedProx, Scaffold, FedNova, AgnosticFL, FedDF, OneShot)
 }
 
 
-def strategy_of(config: TrialConfig, num_parameters: int, vectors: Path | None) -> FedAvg:
+def strategy_of(
+    config: TrialConfig, num_parameters: int, vectors: Path | None, pool: Pool | None = None
+) -> FedAvg:
     """The strategy that ``config`` asks for. ``vectors`` is the file in which it may keep a vector
-    for each client between processes.
+    for each client between processes, ``pool`` what one that distils does so on.
     """
     optimizer = server_optimizer_of(config)
     if config.strategy == "fedprox":
@@ -32,6 +35,9 @@ def strategy_of(config: TrialConfig, num_parameters: int, vectors: Path | None) 
         return FedNova(optimizer)
     if config.strategy == "afl":
         return AgnosticFL(config.afl_step_size, optimizer)
+    if config.distils:
+        assert pool is not None
+        return (FedDF if config.strategy == "feddf" else OneShot)(pool, optimizer)
     return FedAvg(optimizer)
 
 
