@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from fedtune.cost.shapes import shape_of, texts_of
+from fedtune.cost.shapes import TextCounts, shape_of, texts_of
 from fedtune.federated.client_vectors import ClientVectors
 from fedtune.federated.evaluation import EVALUATION_TOKENS
 from fedtune.federated.strategies import STRATEGIES
@@ -29,8 +30,9 @@ _CUDA_PROCESS_BYTES, _CUDA_CONTEXT_BYTES = 2.5e9, 0.8e9
 _ALLOCATOR = 1.25
 
 #: Vectors that a strategy needs beside FedAvg's: FedProx a difference; SCAFFOLD the server's
-#: variate before and after a round, the shift of a step and a client's variate and its change.
-_OF_STRATEGY = {"fedprox": 1, "scaffold": 6}
+#: variate before and after a round, the shift of a step and a client's variate and its change;
+#: those that distil a client's delta and its model, and later the student before and after.
+_OF_STRATEGY = {"fedprox": 1, "scaffold": 6, "feddf": 2, "one-shot": 2}
 #: The moments before and after a round, and for the adaptive ones the square and the step.
 _OF_OPTIMIZER = {"none": 0, "momentum": 2, "adagrad": 6, "adam": 6, "yogi": 6}
 
@@ -65,7 +67,8 @@ def need(trial: Trial) -> Need:
     parameters = BYTES_PER_PARAMETER * num_parameters(trial.model_dir)
     on_gpu = str(config.device).startswith("cuda")
     tokens = _largest_batch(trial, on_gpu)
-    attended = 2 * product * shape["heads"] * texts["train"].longest
+    longest = max(split.longest for split in _trained_on(texts))
+    attended = 2 * product * shape["heads"] * longest
     per_token = (8 + 16 * product) * shape["hidden_size"] + attended
     activations = per_token * max(shape["layers"] * tokens, EVALUATION_TOKENS)
     data = BYTES_PER_TOKEN * sum(split.tokens for split in texts.values())
@@ -87,14 +90,24 @@ def disk(trial: Trial) -> int:
 
 def _largest_batch(trial: Trial, on_gpu: bool) -> float:
     """Tokens of a batch of the larger ones."""
-    texts = texts_of(trial)["train"]
-    size = min(trial.config.batch_size, texts.number)
-    padded = size * float(texts.longest)
     # Attention on a GPU, and every architecture that cannot be packed, pads to the longest text.
-    if on_gpu or not _is_packed(trial.model_dir):
+    is_padded = on_gpu or not _is_packed(trial.model_dir)
+    batch_size = trial.config.batch_size
+    return max(_batch(texts, batch_size, is_padded) for texts in _trained_on(texts_of(trial)))
+
+
+def _batch(texts: TextCounts, batch_size: int, is_padded: bool) -> float:
+    size = min(batch_size, texts.number)
+    padded = size * float(texts.longest)
+    if is_padded:
         return padded
     # Drawn at random: few batches have more than the mean and three standard deviations.
     return min(size * texts.mean + 3 * math.sqrt(size) * texts.deviation, padded)
+
+
+def _trained_on(texts: Mapping[str, TextCounts]) -> list[TextCounts]:
+    """The splits that clients or the server train on."""
+    return [texts[name] for name in ("train", "distill") if name in texts]
 
 
 def _is_packed(model_dir: str) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fedtune.cost.shapes import shape_of, texts_of
+from fedtune.cost.shapes import server_tokens, shape_of, texts_of
 from fedtune.cost.speed import Kind, Rates, evaluated, kind_of
 from fedtune.federated.cohort import cohort_size
+from fedtune.federated.local import recipe_of
 from fedtune.federated.strategies import STRATEGIES
 from fedtune.federated.strategy import bytes_sent
 from fedtune.trial.facts import data_facts
@@ -36,13 +37,19 @@ def cost(trial: Trial, rates: Mapping[Kind, Rates], after: int | None = None) ->
     measured = rates[kind_of(trial)]
     rounds = rule.last - (after or 0)
     cohort = cohort_size(config.num_clients, config.participation)
-    seen = facts["data/train_examples"] * config.local_epochs * cohort / config.num_clients
+    epochs, texts = recipe_of(config).local_epochs, texts_of(trial)
+    seen = facts["data/train_examples"] * epochs * cohort / config.num_clients
+    # Speeds in examples a second are about training and test texts of their mean lengths.
+    server = server_tokens(trial)
+    seen += server.trained / texts["train"].mean
+    asked, judged = server.asked / texts["test"].mean, server.judged / texts["test"].mean
 
     def seconds(last: int) -> float:
         first = 0 if after is None else after + 1
-        looks = rule.evaluations(first, last)
-        trained: float = max(last - (after or 0), 0) * seen / measured.train
-        return trained + looks * evaluated(facts) / measured.evaluate
+        rounds = max(last - (after or 0), 0)
+        looked = rule.evaluations(first, last) * evaluated(facts) + rounds * asked
+        looked += rule.evaluations(max(first, 1), last) * judged
+        return float(rounds * seen / measured.train + looked / measured.evaluate)
 
     sent = bytes_sent(STRATEGIES[config.strategy], measured.num_parameters)
     return Cost(
@@ -62,7 +69,9 @@ def work(trial: Trial) -> float:
     looking does.
     """
     shape, rule, texts = shape_of(trial), trial.stop_rule, texts_of(trial)
-    trained = rule.last * trial.config.local_epochs * texts["train"].tokens
-    looks = rule.evaluations(0, rule.last)
-    looked = looks * sum(split.tokens for name, split in texts.items() if name != "train")
+    server, epochs = server_tokens(trial), recipe_of(trial.config).local_epochs
+    trained = rule.last * (epochs * texts["train"].tokens + server.trained)
+    tested = sum(texts[name].tokens for name in ("test", "validation") if name in texts)
+    looked = rule.evaluations(0, rule.last) * tested + rule.last * server.asked
+    looked += rule.evaluations(1, rule.last) * server.judged
     return 12.0 * shape["layers"] * shape["hidden_size"] ** 2 * (3 * trained + looked)

@@ -20,6 +20,7 @@ def warnings_of(plan: Plan, spec: SweepSpec, store: Path) -> list[str]:
     """
     lines = list(spec.unused_overrides()) + _other_lengths(plan, store)
     lines += spec.settings_without_effect() + _fractions_without_effect(plan, spec)
+    lines += _one_round(plan, spec) + _set_aside_for_nobody(plan)
     for trial in plan.trials:
         lines += settings_without_effect(trial.config)
         lines += _names_alike(trial)
@@ -37,9 +38,12 @@ def _other_lengths(plan: Plan, store: Path) -> list[str]:
     earlier = earlier_plan(store, plan.name)
     if earlier is None or not plan.grows:
         return []
-    now = {trial.baseline_id: trial.config for trial in plan.trials}
+    # one-shot has its own length, which is one round
+    now = {t.baseline_id: t.config for t in plan.trials if t.config.strategy != "one-shot"}
     differing: dict[str, set[int]] = {}
     for trial in earlier.trials:
+        if trial.config.strategy == "one-shot":
+            continue
         config = now.get(trial.baseline_id)
         if config is None or trial.trial_id in plan.by_id():
             continue
@@ -62,6 +66,33 @@ def _fractions_without_effect(plan: Plan, spec: SweepSpec) -> list[str]:
         "split of its own"
         for config in spec.configs()
         if config.test_fraction != "none" and config.dataset in whole
+    ]
+
+
+def _one_round(plan: Plan, spec: SweepSpec) -> list[str]:
+    """A line for every setting of how long trials run, where one-shot is all that there is."""
+    federated = [trial for trial in plan.trials if not trial.is_baseline]
+    if not federated or any(trial.config.strategy != "one-shot" for trial in federated):
+        return []
+    fields = TrialConfig.model_fields
+    asked = {
+        f"{name}={value}"
+        for config in spec.configs()
+        for name in ("max_rounds", "stop")
+        if (value := getattr(config, name)) != fields[name].default
+    }
+    return [f"{each} has no effect: one-shot is one round" for each in sorted(asked)]
+
+
+def _set_aside_for_nobody(plan: Plan) -> list[str]:
+    """A line where texts are set aside that no trial distils on."""
+    if any(trial.config.distils for trial in plan.trials):
+        return []
+    numbers = sorted({trial.config.distill_examples for trial in plan.trials} - {0})
+    return [
+        f"distill_examples={number} sets texts aside that no trial of this sweep distils on; "
+        "strategies feddf and one-shot do"
+        for number in numbers
     ]
 
 
@@ -132,7 +163,8 @@ def settings_without_effect(config: TrialConfig) -> list[str]:
             f"target_fraction={config.target_fraction} has no effect: "
             f"target_accuracy={config.target_accuracy} is given"
         )
-    draws = config.validation_examples or config.balance_classes or config.test_fraction != "none"
+    draws = config.validation_examples or config.distill_examples or config.balance_classes
+    draws = draws or config.test_fraction != "none"
     whole = config.train_examples == config.test_examples == "all"
     if config.data_seed and whole and not draws:
         lines.append(f"data_seed={config.data_seed} has no effect: nothing is drawn from the data")

@@ -13,7 +13,7 @@ from typing import Any
 from fedtune.config import TrialConfig
 from fedtune.cost.trial_cost import work
 from fedtune.data.lookup import resolve
-from fedtune.errors import BadInput, Fault
+from fedtune.errors import BadInput, Fault, blaming
 from fedtune.models.zoo import find_model
 from fedtune.plan.sweepfile import SweepSpec, check_told_apart
 from fedtune.tracking import names
@@ -161,13 +161,17 @@ def _place(trial: Trial) -> tuple[float, ...]:
 def _check_names(configs: Sequence[TrialConfig]) -> None:
     """Raise BadInput with every model and data set that is not there, before any is prepared."""
     faults: list[Fault] = []
-    for look_up, asked in (
-        (find_model, [config.model for config in configs]),
-        (resolve, [config.dataset for config in configs]),
+    for asked, look_up in (
+        ("model", find_model),
+        ("dataset", resolve),
+        ("distill_dataset", resolve),
     ):
-        for name in dict.fromkeys(asked):
+        for name in dict.fromkeys(getattr(config, asked) for config in configs):
+            if (asked, name) == ("distill_dataset", "none"):
+                continue
             try:
-                look_up(name)
+                with blaming(asked, name, ("dataset",)):
+                    look_up(name)
             except BadInput as bad:
                 faults += bad.faults
     if faults:

@@ -19,7 +19,7 @@ from fedtune.plan.sweepfile import SweepSpec
 from fedtune.terminal import say
 from fedtune.trial.facts import data_facts
 from fedtune.trial.identity import Trial
-from fedtune.trial.inputs import open_examples
+from fedtune.trial.inputs import open_examples, open_pool
 
 
 def print_plan(plan: Plan, spec: SweepSpec, store: Path, console: Console) -> None:
@@ -50,6 +50,10 @@ def _describe(plan: Plan) -> list[str]:
         groups = open_examples(trial)[1].train.groups
         if config.partition == "natural" and groups is not None:
             lines.append(_groups(config, groups))
+        if config.distils:
+            lines.append(_distillation(trial))
+        if config.strategy == "one-shot":  # the baseline's line says the rest
+            continue
         lines.append(
             f"{config.model}: {facts['model/layers']} layers, {_drawn(trial)}learning_rate "
             f"{config.learning_rate:g}, budget_rounds {config.budget_rounds}, max_rounds "
@@ -57,6 +61,22 @@ def _describe(plan: Plan) -> list[str]:
             f"threads {config.threads}"
         )
     return sorted(dict.fromkeys(lines), key=lambda line: "layers" in line)
+
+
+def _distillation(trial: Trial) -> str:
+    """What the server does, and of one-shot that it is one round whatever is asked for."""
+    config, pool = trial.config, open_pool(trial)
+    assert pool is not None
+    aside = config.distill_dataset == "none"
+    texts = "texts"
+    texts += " set aside from the training data" if aside else f" of {config.distill_dataset}"
+    when = "after each round"
+    if config.strategy == "one-shot":
+        when = f"one round in any case, of {config.one_shot_epochs} local epochs; after it"
+    return (
+        f"{config.strategy}: {when} {config.distill_steps} steps of distillation on "
+        f"{len(pool):,} {texts}, learning_rate {config.distill_learning_rate:g}"
+    )
 
 
 def _groups(config: TrialConfig, groups: np.ndarray) -> str:

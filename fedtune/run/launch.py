@@ -142,7 +142,7 @@ class Launch:
             return None
         if result.diverged:
             return "its baseline diverged"
-        budget = trial.stop_rule.budget
+        budget = baseline.stop_rule.budget
         return f"its baseline was not evaluated at round {budget}; choose another budget or store"
 
     @property

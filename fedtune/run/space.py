@@ -24,7 +24,8 @@ def trial_of_space(space: Mapping[str, Any]) -> Trial | TrialConfig:
     own = {key: value for key, value in space.items() if key != "store"}
     if not set(NAMED_BY) <= set(own):
         return TrialConfig(**own)
-    if Path(own["tokens_dir"]).is_dir() and Path(own["model_dir"]).is_dir():
+    needed = [own["tokens_dir"], own["model_dir"], own.get("pool_dir") or own["tokens_dir"]]
+    if all(Path(folder).is_dir() for folder in needed):
         return Trial.from_dict(own)
     fields = {field: own[field] for field in FIELDS}
     return TrialConfig(**fields | {"precision": own["asked_precision"]})

@@ -17,6 +17,7 @@ import torch
 from fedtune.federated.client_heads import ClientHeads
 from fedtune.federated.clients import ModelClients
 from fedtune.federated.cohort import cohort_of
+from fedtune.federated.distilling import ModelPool, distillation_of
 from fedtune.federated.evaluation import evaluate
 from fedtune.federated.flat import FlatModel
 from fedtune.federated.local import Diverged, recipe_of
@@ -82,7 +83,10 @@ class Federation:
             if config.head_init == "per_client":
                 self._heads = ClientHeads(self.flat, config.seed, self._cohort)
                 self._heads.average(self.clients)
-            self.strategy = own.strategy or strategy_of(config, self.flat.num_parameters, vectors)
+            self._pool = self._make_pool() if config.distils and not own.strategy else None
+            self.strategy = own.strategy or strategy_of(
+                config, self.flat.num_parameters, vectors, self._pool
+            )
             params = self.flat.values.clone()
             known = [self._model_clients.info(client_id) for client_id in range(len(self.clients))]
             self.server = Server(params, self.strategy.memory(params, known))
@@ -114,11 +118,12 @@ class Federation:
             start = time.perf_counter()
             with self.settings():
                 clients = self._clients_of(round_num, cohort)
+                self._begin_pool(round_num, evaluates)
                 server, result = federated_round(
                     self.server, self.strategy, clients, cohort, round_num
                 )
             # The norms that a round ends with waited for the device: this is the time of the work.
-            elapsed = time.perf_counter() - start
+            elapsed = time.perf_counter() - start - self._judging_s
         digests = checkpoint.digests(server)
         if self.flat.buffers_digest() != self._buffers:
             raise RuntimeError("training changed the model's buffers, which FedAvg cannot average")
@@ -126,6 +131,9 @@ class Federation:
         record |= own_metrics(self.strategy, result.further, record)
         if evaluates:
             record |= self._evaluate(server, round_num)
+            record["time/eval_s"] += self._judging_s
+        if "stages/ensemble" in record:
+            record["stages/distilled"] = record["test/accuracy"]
         self.server, self._digests = server, digests
         self._totals = {name: record[name] for name in self._totals}
         return record | digests
@@ -196,6 +204,21 @@ class Federation:
         if self._heads is None:
             return replace(self._model_clients, seen=seen)
         return replace(self._model_clients, seen=seen, prepare=self._heads.of_round(round_num))
+
+    def _make_pool(self) -> ModelPool:
+        texts, test = self.splits["distill"], self.splits["test"]
+        return ModelPool(self.flat, texts, test, distillation_of(self.trial.config, len(texts)))
+
+    def _begin_pool(self, round_num: int, evaluates: bool) -> None:
+        if self._pool is not None:
+            total = self._pool.how.num_trained
+            seen = partial(counting, self._watch, round_num, "distils", total)
+            self._pool.begin(round_num, judges=evaluates, seen=seen)
+
+    @property
+    def _judging_s(self) -> float:
+        """Of the last round's seconds those in which models were looked at and not made."""
+        return self._pool.judging_s if self._pool else 0.0
 
     def _watched_strategy(self) -> AbstractContextManager[None]:
         """Watches over a strategy of the user's own, which may do anything."""

@@ -16,15 +16,19 @@ ENGINE = 3
 
 #: What every trial has beside its configuration.
 NAMED_BY = ("asked_precision", "model_hash", "dataset_hash", "model_dir", "tokens_dir")
+#: What some have.
+_ALSO = ("groups_hash", "pool_hash", "pool_dir")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial that can be run: ``config`` has no ``auto`` left, and its inputs have been found.
+    """A trial that can be run: ``config`` has no ``auto`` left, but for settings of strategies that
+    it has not, and its inputs have been found.
 
     ``model_hash`` and ``dataset_hash`` (SHA-256, hex) stand for the initial weights and
     configuration, and for the tokens and labels used; ``groups_hash`` stands for the groups of the
-    examples where the partition is made of them, and is empty elsewhere.
+    examples where the partition is made of them, ``pool_hash`` for the tokens in ``pool_dir`` where
+    a data set of its own is distilled on. These are empty elsewhere.
     """
 
     config: TrialConfig
@@ -34,6 +38,8 @@ class Trial:
     model_dir: str
     tokens_dir: str
     groups_hash: str = ""
+    pool_hash: str = ""
+    pool_dir: str = ""
 
     @property
     def trial_id(self) -> str:
@@ -62,6 +68,8 @@ class Trial:
         }
         if config.partition == "natural":
             fields["groups"] = self.groups_hash
+        if config.distill_dataset != "none":
+            fields["distill_dataset"] = self.pool_hash
         for field, default in LATER.items():  # so that trials from before keep their names
             if fields[field] == default:
                 del fields[field]
@@ -90,8 +98,7 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for config.yaml and for crossing process borders; see :meth:`from_dict`."""
         rest = {key: value for key, value in vars(self).items() if key != "config"}
-        if not self.groups_hash:
-            del rest["groups_hash"]
+        rest = {key: value for key, value in rest.items() if value or key not in _ALSO}
         return self.config.model_dump() | rest
 
     @classmethod
@@ -99,7 +106,7 @@ class Trial:
         """The trial of :meth:`to_dict`. Raises KeyError, TypeError or BadInput for other values."""
         # A field that is younger than the values has its default.
         config = TrialConfig(**{field: values[field] for field in FIELDS if field in values})
-        rest = {k: values[k] for k in NAMED_BY} | {"groups_hash": values.get("groups_hash", "")}
+        rest = {k: values[k] for k in NAMED_BY} | {k: values.get(k, "") for k in _ALSO}
         if not all(isinstance(value, str) for value in rest.values()):
             raise TypeError(f"allowed are words for {', '.join(rest)}")
         return cls(config=config, **rest)

@@ -5,6 +5,8 @@ Everything here is remembered in the process, since a plan asks several times fo
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,13 @@ import torch
 
 from fedtune.config import TrialConfig
 from fedtune.data.batches import DeviceSplit
-from fedtune.data.lookup import state_on_disk
+from fedtune.data.lookup import resolve, state_on_disk
 from fedtune.data.partition import Partition, partition
 from fedtune.data.splits import Examples, select_examples
 from fedtune.data.token_arrays import FILES, Split, Tokens, open_tokens
-from fedtune.data.tokenization import tokenize
+from fedtune.data.tokenization import tokenize, tokenize_unlabelled
 from fedtune.data.tokenizer import TOKENIZER_FILES, pads_left
-from fedtune.errors import BadInput
+from fedtune.errors import BadInput, blaming
 from fedtune.models.zoo import ModelSource, content_hash
 from fedtune.paths import cache_root, states
 from fedtune.trial.identity import Trial
@@ -52,6 +54,47 @@ def make_examples(
     return _opened(directory, config)
 
 
+def make_pool(config: TrialConfig, model: ModelSource, text_column: str, progress: bool) -> Path:
+    """The directory with the tokens of ``distill_dataset``, made where there are none yet.
+
+    ``text_column`` is that of the data set, and here too where there is one of that name. Raises
+    BadInput where it cannot be had, and where it is what is trained on.
+    """
+    dataset = config.distill_dataset
+    with blaming("distill_dataset", dataset, ("dataset", "dataset_config", "text_column")):
+        if resolve(dataset) == replace(resolve(config.dataset), name=dataset):
+            message = "is what is trained on; set some of it aside with distill_examples instead"
+            raise BadInput.of("distill_dataset", dataset, message)
+        tokenizer = states(model.directory / name for name in TOKENIZER_FILES)
+        state = (state_on_disk(dataset), tokenizer, cache_root())
+        asked = (dataset, state, str(model.directory), config.max_length, text_column, progress)
+        directory = _tokenize_pool(*asked)
+        if not Path(directory).is_dir():  # somebody has cleared the cache
+            _tokenize_pool.cache_clear()
+            directory = _tokenize_pool(*asked)
+    return Path(directory)
+
+
+def open_pool(trial: Trial) -> Split | None:
+    """The texts that the server of a prepared trial distils on; None where it does not."""
+    if not trial.config.distils:
+        return None
+    return open_texts(Path(trial.pool_dir)) if trial.pool_dir else open_examples(trial)[1].distill
+
+
+def open_texts(directory: Path) -> Split:
+    """The training texts of a tokens directory without their labels, memory-mapped."""
+    return _open_texts(str(directory), states(directory / name for name in sorted(FILES)))
+
+
+@lru_cache(maxsize=64)
+def hash_texts(texts: Split) -> str:
+    """SHA-256 (hex) of texts to distil on."""
+    digest = hashlib.sha256()
+    texts.add_to(digest, "pool")
+    return digest.hexdigest()
+
+
 def open_examples(trial: Trial) -> tuple[Tokens, Examples]:
     """The tokens of a prepared trial, memory-mapped, and the part of them that it uses."""
     return _opened(trial.tokens_dir, trial.config)
@@ -64,6 +107,9 @@ def check_unchanged(trial: Trial) -> None:
     groups = examples.groups_hash if trial.groups_hash else ""
     if (examples.content_hash, groups) != (trial.dataset_hash, trial.groups_hash):
         raise BadInput.of("dataset", trial.config.dataset, f"{trial.tokens_dir} {changed}")
+    if trial.pool_dir and hash_texts(open_texts(Path(trial.pool_dir))) != trial.pool_hash:
+        what = f"{trial.pool_dir} {changed}"
+        raise BadInput.of("distill_dataset", trial.config.distill_dataset, what)
     if content_hash(Path(trial.model_dir)) != trial.model_hash:
         raise BadInput.of("model", trial.config.model, f"{trial.model_dir} {changed}")
 
@@ -79,6 +125,20 @@ def partition_examples(examples: Examples, config: TrialConfig) -> Partition:
     return partition(examples.train.labels, config, examples.train.groups)
 
 
+def splits_of(trial: Trial) -> dict[str, Split]:
+    """The splits that a prepared trial uses under their names, the texts to distil on among them
+    where it does.
+    """
+    examples = open_examples(trial)[1]
+    found = {
+        "train": examples.train,
+        "validation": examples.validation,
+        "test": examples.test,
+        "distill": open_pool(trial),
+    }
+    return {name: split for name, split in found.items() if split is not None}
+
+
 def device_splits(trial: Trial) -> dict[str, DeviceSplit]:
     """The splits that a prepared trial uses, on its device, under their names."""
     tokens, examples = open_examples(trial)
@@ -92,8 +152,7 @@ def device_splits(trial: Trial) -> dict[str, DeviceSplit]:
             pad_left=bool(pad_to) and pads_left(Path(trial.model_dir)),
             device=torch.device(trial.config.device),
         )
-        for name, split in vars(examples).items()
-        if isinstance(split, Split)
+        for name, split in splits_of(trial).items()
     }
 
 
@@ -107,6 +166,7 @@ def _amounts(config: TrialConfig) -> tuple[Any, ...]:
     return (
         config.train_examples,
         config.validation_examples,
+        config.distill_examples,
         config.test_examples,
         config.test_fraction,
         config.data_seed,
@@ -144,12 +204,32 @@ def _tokenize(
     )
 
 
+@lru_cache(maxsize=64)
+def _open_texts(directory: str, state: object) -> Split:
+    return open_tokens(Path(directory)).train.unlabelled()
+
+
+@lru_cache(maxsize=64)
+def _tokenize_pool(
+    dataset: str, state: object, model_dir: str, max_length: int, columns: str, progress: bool
+) -> str:
+    made = tokenize_unlabelled(
+        dataset,
+        Path(model_dir),
+        max_length=max_length,
+        usual_columns=columns,
+        progress=progress,
+    )
+    return str(made)
+
+
 @lru_cache(maxsize=256)
 def _open_examples(
     directory: str,
     state: object,
     train: Any,
     validation: int,
+    distill: int,
     test: Any,
     test_fraction: Any,
     data_seed: int,
@@ -160,6 +240,7 @@ def _open_examples(
         tokens,
         train_examples=train,
         validation_examples=validation,
+        distill_examples=distill,
         test_examples=test,
         data_seed=data_seed,
         balance_classes=balance,

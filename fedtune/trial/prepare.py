@@ -13,10 +13,11 @@ from fedtune.models.configuration import architecture_fault
 from fedtune.models.zoo import ModelSource, content_hash, find_model
 from fedtune.trial.compatibility import data_faults
 from fedtune.trial.identity import Trial
-from fedtune.trial.inputs import make_examples
+from fedtune.trial.inputs import hash_texts, make_examples, make_pool, open_texts
 from fedtune.trial.settling import (
     settle_clients,
     settle_device,
+    settle_distillation,
     settle_precision,
     settle_rate,
     settle_rounds,
@@ -48,18 +49,23 @@ def prepare(
     if faults or device_faults:
         raise BadInput(faults + device_faults)
     budget, cap = settle_rounds(config)
-    settled = config.replace(
+    rate, pool = settle_rate(config, model), examples.distill
+    pool_dir = None
+    if config.distill_dataset != "none":
+        pool_dir = make_pool(config, model, tokens.text_column, progress)
+        pool = open_texts(pool_dir)
+    timed = config.replace(budget_rounds=budget, max_rounds=cap)
+    settled = timed.replace(
         dataset_config=tokens.dataset_config,
         test_split=tokens.test_split,
         test_fraction=examples.test_fraction or "none",
         text_column=tokens.text_column,
         label_column=tokens.label_column,
-        learning_rate=settle_rate(config, model),
-        budget_rounds=budget,
-        max_rounds=cap,
+        learning_rate=rate,
         precision=settle_precision(config.precision, device, model),
         device=device,
         threads=settle_threads(config, num_federated),
+        **settle_distillation(timed, len(pool) if pool else 0, rate),
     )
     return Trial(
         config=settled,
@@ -69,6 +75,8 @@ def prepare(
         model_dir=str(model.directory),
         tokens_dir=str(tokens.directory),
         groups_hash=examples.groups_hash if config.partition == "natural" else "",
+        pool_hash=hash_texts(pool) if pool_dir and pool else "",
+        pool_dir=str(pool_dir or ""),
     )
 
 

@@ -129,5 +129,7 @@ def baseline_result(store: Path, trial: Trial, baseline: Trial | None = None) ->
 
 
 def _lengths(trial: Trial) -> dict[str, Any]:
-    names = ("budget_rounds", "max_rounds", "eval_every", "stop", "stop_on", "target_fraction")
+    names = ["eval_every", "stop", "stop_on", "target_fraction"]
+    if trial.config.strategy != "one-shot":  # whose own length is one round
+        names += ["budget_rounds", "max_rounds"]
     return {name: getattr(trial.config, name) for name in names}

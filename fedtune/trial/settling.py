@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from fedtune.errors import BadInput, Fault
 from fedtune.machine import available_cores, device_exists, has_bf16
 from fedtune.models.configuration import WITHOUT_BF16, read_config
 from fedtune.models.zoo import PAPER_LEARNING_RATE, ModelSource
+
+#: Passes over the texts in a round where nothing else is asked for, as FedID has for text.
+DISTILLATION_PASSES = 3
 
 
 def settle_clients(config: TrialConfig, examples: Examples) -> TrialConfig:
@@ -42,6 +46,32 @@ def settle_rounds(config: TrialConfig) -> tuple[int, int]:
                 "set budget_rounds too",
             )
     return budget, min(2 * budget, MOST_ROUNDS) if cap == "auto" else cap
+
+
+def settle_distillation(config: TrialConfig, num_texts: int, rate: float) -> dict[str, Any]:
+    """What the server does after a round of a trial that distils on ``num_texts``, and one-shot's
+    only round, whose clients train to the end in it; nothing for any other.
+
+    ``config`` has its learning rate of ``rate``, and its rounds, settled.
+    """
+    if not config.distils:
+        return {}
+    budget, is_one_shot = config.budget_rounds, config.strategy == "one-shot"
+    assert isinstance(budget, int)
+    rounds = budget if is_one_shot else 1  # of the others that its only round stands for
+    steps, own_rate = config.distill_steps, config.distill_learning_rate
+    if steps == "auto":
+        steps = rounds * DISTILLATION_PASSES * math.ceil(num_texts / config.batch_size)
+    settled: dict[str, Any] = {
+        "distill_steps": min(steps, MOST_ROUNDS),
+        "distill_learning_rate": rate if own_rate == "auto" else own_rate,
+    }
+    if is_one_shot:
+        epochs = config.one_shot_epochs
+        epochs = rounds * config.local_epochs if epochs == "auto" else epochs
+        settled["one_shot_epochs"] = min(epochs, MOST_ROUNDS)
+        settled |= {"budget_rounds": 1, "max_rounds": 1}
+    return settled
 
 
 def settle_threads(config: TrialConfig, num_federated: int) -> int:

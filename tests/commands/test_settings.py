@@ -94,17 +94,23 @@ TWO: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("partition_alpha", "participation", "prox_mu"), ("0.7", "0.8")),
     **dict.fromkeys(("afl_step_size", "server_learning_rate", "server_tau"), ("0.1", "0.2")),
     **dict.fromkeys(("server_momentum", "server_beta2"), ("0.1", "0.2")),
+    "distill_learning_rate": ("0.1", "0.2"),
     "client_column": ("author", "site"),
 }
 #: What a field needs beside what its marks say.
-ALSO = {"natural": {"client_column": "author"}, "fixed-per-client": {"examples_per_client": "7"}}
+ALSO = {
+    "natural": {"client_column": "author"},
+    "fixed-per-client": {"examples_per_client": "7"},
+    **{name: {"distill_examples": "7"} for name in ("feddf", "one-shot")},
+}
 
 
 def matters(field: str) -> dict[str, str]:
     """Settings with which a field does something."""
     needs = (m for m in TrialConfig.model_fields[field].metadata if isinstance(m, Needs))
     found = {mark.field: mark.values[-1] for mark in needs}
-    return ALSO.get(found.get("partition", ""), {}) | found
+    also = [ALSO.get(value, {}) for value in found.values() if field != "distill_dataset"]
+    return {name: value for each in [*also, found] for name, value in each.items()}
 
 
 @pytest.mark.parametrize("field", [f for f in FIELDS if f not in UNHASHED and len(choices(f)) != 1])

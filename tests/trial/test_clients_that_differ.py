@@ -39,6 +39,8 @@ STRATEGIES: list[dict[str, Any]] = [
     {"strategy": "fedadam", "server_learning_rate": 0.01},
     {"strategy": "fedyogi", "server_learning_rate": 0.01},
     {"strategy": "scaffold", "server_optimizer": "momentum", "participation": 0.4},
+    {"strategy": "feddf", "server_optimizer": "momentum", "distill_examples": 12},
+    {"strategy": "one-shot", "distill_examples": 12, "one_shot_epochs": 2},
 ]
 PARTITIONS: list[dict[str, Any]] = [
     {"partition": "dirichlet", "partition_alpha": 0.1},
@@ -49,7 +51,7 @@ PARTITIONS: list[dict[str, Any]] = [
     {"participation": 0.7, "head_init": "per_client"},
 ]
 #: Those that keep something between rounds.
-KEEPING = [s for s in STRATEGIES if s["strategy"] not in ("fedprox", "fednova")]
+KEEPING = [s for s in STRATEGIES if s["strategy"] not in ("fedprox", "fednova", "one-shot")]
 
 
 class Killed(BaseException):
@@ -91,14 +93,28 @@ def test_killed_within_a_round_it_goes_on_to_the_same_rounds(
         assert run(config, store) == expected, place
 
 
-def kill(patched: pytest.MonkeyPatch, place: str, cohort: list[int]) -> None:
-    """Kill in round 2, whose ``cohort`` it is, after its last client or in its commit."""
+@pytest.mark.parametrize("place", ["in a client", "before the commit", "within the commit"])
+def test_one_shot_that_is_killed_in_its_only_round_runs_it_again(
+    place: str, bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = quick(bert, strategy="one-shot", distill_examples=12)
+    expected = run(config)
+    with monkeypatch.context() as patched:
+        kill(patched, place, [0, 1, 2], round_num=1)
+        with pytest.raises(Killed):
+            run(config, tmp_path)
+    assert run(config, tmp_path) == expected
+    assert [record["round"] for record in logged(config, tmp_path)] == [0, 1]
+
+
+def kill(patched: pytest.MonkeyPatch, place: str, cohort: list[int], round_num: int = 2) -> None:
+    """Kill in a round, whose ``cohort`` it is, after its last client or in its commit."""
     if place == "in a client":
         train = cohorts.train_client
 
         def train_client(*arguments: Any) -> Any:
             trained = train(*arguments)
-            if arguments[4] == 2 and arguments[5] == max(cohort):
+            if arguments[4] == round_num and arguments[5] == max(cohort):
                 raise Killed
             return trained
 
@@ -107,7 +123,7 @@ def kill(patched: pytest.MonkeyPatch, place: str, cohort: list[int]) -> None:
     commit = TrialFolder.commit
 
     def killed(self: TrialFolder, records: Any, save: Callable[[Path], None]) -> None:
-        if records[-1]["round"] < 2:
+        if records[-1]["round"] < round_num:
             commit(self, records, save)
             return
         if place == "within the commit":
@@ -185,6 +201,9 @@ def test_bytes_are_those_that_a_strategy_sends(bert: str) -> None:
     sent = {}
     for name in ("fedavg", "fedprox", "scaffold", "fedadam", "afl"):
         sent[name] = run(quick(bert, strategy=name, max_rounds=2))[-1]["comm/bytes"]
+    sent["feddf"] = run(quick(bert, strategy="feddf", distill_examples=8, max_rounds=2))[-1][
+        "comm/bytes"
+    ]
     plain = sent.pop("fedavg")
     assert sent.pop("scaffold") == 2 * plain
     assert set(sent.values()) == {plain}
@@ -318,7 +337,8 @@ def test_settings_that_do_nothing_make_no_other_trial(bert: str) -> None:
 
 
 def test_all_strategies_and_partitions_share_one_baseline(bert: str) -> None:
-    trials = [prepare(quick(bert, **changes)) for changes in [*STRATEGIES, *PARTITIONS]]
+    shared = {"distill_examples": 12}  # which describes the data
+    trials = [prepare(quick(bert, **shared | changes)) for changes in [*STRATEGIES, *PARTITIONS]]
     assert len({trial.baseline_id for trial in trials}) == 1
     assert len({trial.trial_id for trial in trials}) == len(trials)
 

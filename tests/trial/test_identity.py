@@ -33,6 +33,11 @@ CAME_LATER = {
     "server_momentum": 0.9,  # 2026-11
     "server_beta2": 0.99,  # 2026-11
     "server_tau": 1e-3,  # 2026-11
+    "distill_examples": 0,  # 2026-11
+    "one_shot_epochs": "auto",  # 2026-11
+    "distill_dataset": "none",  # 2026-11
+    "distill_steps": "auto",  # 2026-11
+    "distill_learning_rate": "auto",  # 2026-11
 }
 
 
@@ -44,7 +49,8 @@ OTHER = {
     **dict.fromkeys(("shards_per_client", "examples_per_client", "min_client_examples"), 7),
     **dict.fromkeys(("partition_alpha", "participation", "prox_mu", "afl_step_size"), 0.25),
     **dict.fromkeys(("server_learning_rate", "server_momentum", "server_beta2"), 0.25),
-    "server_tau": 0.25,
+    **dict.fromkeys(("server_tau", "distill_learning_rate"), 0.25),
+    **dict.fromkeys(("distill_examples", "one_shot_epochs", "distill_steps"), 7),
 }
 
 

@@ -74,6 +74,11 @@ OTHER: dict[str, Any] = {
     "dataset_config": "sst2",
     "test_split": "validation",
     "test_fraction": 0.5,
+    "distill_examples": 5,
+    "distill_dataset": "elsewhere",
+    "distill_steps": 4,
+    "distill_learning_rate": 0.1,
+    "one_shot_epochs": 4,
 }
 
 
@@ -91,6 +96,8 @@ def changed(trial: Trial, field: str) -> Trial:
         changes["asked_precision"] = OTHER[field]
     if field in ("model", "dataset"):
         changes[f"{field}_hash"] = "0" * 64
+    if field == "distill_dataset":
+        changes["pool_hash"] = "0" * 64
     return replace(trial, **changes)
 
 
@@ -210,7 +217,8 @@ def test_every_auto_is_settled(bert: str, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(settling, "has_bf16", lambda device: False)
     config = TrialConfig(model=bert, dataset="toy", clients=2, max_length=32)
     settled = prepare(config, num_federated=5).config
-    assert "auto" not in settled.model_dump().values()
+    left = {field for field, value in settled.model_dump().items() if value == "auto"}
+    assert left == {"one_shot_epochs", "distill_steps", "distill_learning_rate"}, "of others"
     assert (settled.text_column, settled.label_column) == ("text", "label")
     assert (settled.budget_rounds, settled.max_rounds) == (3, 6)
     assert settled.learning_rate == 2e-5
