@@ -20,7 +20,7 @@ from fedtune.analysis.history import load_sweep
 from fedtune.analysis.missing import missing
 from fedtune.analysis.naming import Names, names_of
 from fedtune.analysis.paper.part import part_of
-from fedtune.analysis.strategies import averages, by_strategy, compares_strategies
+from fedtune.analysis.strategies import averages, by_strategy, compares_strategies, stages
 from fedtune.analysis.table import Table
 from fedtune.analysis.tracked import Sweep
 from fedtune.errors import check_writable, first_line
@@ -113,6 +113,9 @@ def build(sweep: Sweep, folder: Path) -> tuple[page.Content, list[str]]:
         origin.trained_on(grid),
     ]
     cost = summary.cost(grid)
+    staged = stages(grid)
+    if staged.rows:
+        made.insert(0, staged)
     if compares_strategies(grid):
         made.insert(0, by_strategy(grid))
     _write(folder / "tables", [cost, *made])

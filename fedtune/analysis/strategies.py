@@ -49,6 +49,64 @@ def by_strategy(grid: Grid) -> Table:
     )
 
 
+#: The stages of distillation, by their metrics.
+STAGES = {
+    "stages/client_mean": "mean client",
+    "stages/ensemble": "ensemble",
+    "stages/parameter_mean": "parameter mean",
+    "stages/distilled": "distilled",
+}
+
+
+def stages(grid: Grid) -> Table:
+    """How accurate the models are on the way from the clients to the distilled one."""
+    rows = [row for cell in _cells(grid) if (row := _stages_row(grid, cell))]
+    return Table(
+        "stages",
+        "Stages of distillation",
+        "Test accuracy, mean over seeds, in the last evaluated round up to the budget: of the "
+        "clients' models, each by itself; of their ensemble, which gives the class with the "
+        "highest mean score; of their mean, as federated averaging has it, with the server's "
+        "optimiser where there is one; and of the model that was distilled. Centralised is the "
+        "baseline at its budget.",
+        [
+            *("model", "data set", "strategy", "clients", "K", "round"),
+            *STAGES.values(),
+            "centralised",
+        ],
+        rows,
+    )
+
+
+def _stages_row(grid: Grid, cell: Cell) -> list[Value]:
+    last = {id(t): _last_judged(t) for t in cell.trials.values()}
+    trials = [trial for trial in cell.trials.values() if last[id(trial)]]
+    if not trials:
+        return []
+    found = {
+        metric: [value for t in trials if (value := t.at(last[id(t)], metric)) is not None]
+        for metric in STAGES
+    }
+    alone = [t.baseline_test_accuracy for t in trials if t.baseline_test_accuracy is not None]
+    trial, rounds = trials[0], sorted({str(last[id(t)]) for t in trials}, key=int)
+    return [
+        trial.model,
+        trial.dataset.removesuffix(f", {trial.spread}"),
+        _strategy(grid, trial),
+        trial.spread,
+        trial.clients,
+        " or ".join(rounds),
+        *(numbers.mean(values) if values else None for values in found.values()),
+        numbers.mean(alone) if alone else None,
+    ]
+
+
+def _last_judged(trial: TrackedTrial) -> int | None:
+    """The last round up to the budget in which the stages were looked at."""
+    judged = [r["round"] for r in trial.records if "stages/ensemble" in r]
+    return max((number for number in judged if number <= trial.rule.budget), default=None)
+
+
 def _cells(grid: Grid) -> list[Cell]:
     """One strategy after another for each model, data set, K and way in which clients differ."""
     cells = [cell for cell in grid.every_cell() if not cell.is_baseline]

@@ -24,7 +24,7 @@ _LEARNING = ("test/accuracy", "test/loss", "train/loss", "validation/accuracy", 
 _RESULTS = ("summary/final_accuracy", "summary/rounds_to_target", "summary/steps_to_target")
 
 #: The sections after these two, which MLflow fills by what metrics are called.
-_OPEN = ("clients", "server", "test", "steps", "comm", "time", "throughput")
+_OPEN = ("clients", "stages", "server", "test", "steps", "comm", "time", "throughput")
 _FOLDED = ("summary", "data", "model")
 
 #: Pixels, for names such as summary/rounds_to_target.

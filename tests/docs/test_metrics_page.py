@@ -28,6 +28,7 @@ def test_what_is_tracked_is_described_and_what_is_described_is_tracked(
     monkeypatch.setattr(Federation, "inputs_here", set())
     uri = new_database(tmp_path)
     differ = {"partition": "dirichlet", "participation": 0.5}
+    differ |= {"strategy": "feddf", "distill_examples": 20}
     settings = {"validation_examples": 20, "stop": "budget-then-target"}
     asked = toy_run(bert, "4", **settings, **differ)
     done = call(*asked, "--no-ray", folder=tmp_path)
