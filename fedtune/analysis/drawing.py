@@ -82,7 +82,7 @@ def means(
     axes.plot([k * shift for k in middles], whole, linestyle=look["linestyle"], **bare)
     for place, sample in samples.items():
         bounds = sample.interval()
-        if bounds is not None:
+        if bounds is not None and len(sample.values) >= numbers.SEEDS_FOR_INTERVAL:
             axes.errorbar(
                 [place * shift],
                 [sample.mean],

@@ -22,6 +22,7 @@ from fedtune.trial.stopping import StopRule
 ROUND_METRICS = (
     "steps/sequential",
     "test/accuracy",
+    "test/top_class_share",
     "validation/accuracy",
     "comm/bytes",
     "clients/drift",

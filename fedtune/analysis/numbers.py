@@ -1,4 +1,4 @@
-"""Uncertainty: of an accuracy on a test set, and of a mean or a share over seeds."""
+"""Plain numbers: the error of an accuracy, a mean and its interval over seeds, a median."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-#: Fewer seeds than this are shown as points; an interval from them would mean little.
+from scipy import special
+
+#: Fewer seeds than this are drawn as points: their intervals would hide everything else.
 SEEDS_FOR_INTERVAL = 5
 
 #: Two-sided 95 % of the normal distribution.
 NORMAL_95 = 1.96
-
-#: Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom.
-_T_95 = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
 
 
 def binomial_se(accuracy: float, num_examples: int) -> float:
@@ -36,18 +31,9 @@ def spread(values: Sequence[float]) -> float | None:
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """The 95 % interval of the mean of at least two values, by Student's t."""
-    df = len(values) - 1
-    t = _T_95[df - 1] if df <= len(_T_95) else NORMAL_95
+    t = -float(special.stdtrit(len(values) - 1, 0.025))
     half = t * statistics.stdev(values) / math.sqrt(len(values))
     return mean(values) - half, mean(values) + half
-
-
-def wilson(successes: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    z, share = NORMAL_95, successes / count
-    middle = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return (middle - half) / (1 + z * z / count), (middle + half) / (1 + z * z / count)
 
 
 def median(values: Iterable[float]) -> float:

@@ -54,6 +54,15 @@ def _right(trial: TrackedTrial) -> Examples | None:
     return None if trial.tested is None else trial.tested.correct.astype(np.float64)
 
 
+def _in_the_end(trial: TrackedTrial) -> float | None:
+    return trial.baseline_levels.get("test/accuracy") if trial.is_baseline else None
+
+
+def _right_in_the_end(trial: TrackedTrial) -> Examples | None:
+    right, level = _right(trial), _in_the_end(trial)
+    return None if right is None or level is None else right - right.mean() + level
+
+
 def _retention(trial: TrackedTrial) -> float | None:
     """A trial that diverged before the budget keeps nothing: to leave it out would flatter K."""
     if trial.state == "diverged" and trial.accuracy is None:
@@ -62,22 +71,26 @@ def _retention(trial: TrackedTrial) -> float | None:
 
 
 def _retention_error(trial: TrackedTrial) -> float:
+    if trial.is_baseline:
+        return 0.0
     return _accuracy_error(trial) / (trial.headroom or math.inf)
 
 
-def _retention_by_example(trial: TrackedTrial) -> Examples | None:
-    """The retention and what each example adds to it or takes from it, to first order.
+def _by_example(trial: TrackedTrial, kept: float | None) -> Examples | None:
+    """What is kept of the headroom, and what each example adds to it or takes from it, to first
+    order.
 
-    The baseline is tested on the same examples, so its error counts here too.
+    The baseline is tested on the same examples, so its error counts here too. Of several
+    evaluations there are predictions for one, that at the budget, which stands for all.
     """
-    kept, headroom = trial.retention, trial.headroom
+    headroom = trial.headroom
     own, other = trial.tested, trial.baseline_tested
     if kept is None or headroom is None or own is None or other is None:
         return None
     if own.test_set != other.test_set:
         return None
-    moved = own.correct - kept * other.correct - (1 - kept) * trial.chance
-    return np.asarray(kept + moved / headroom, dtype=np.float64)
+    moved = own.correct - kept * other.correct
+    return np.asarray(kept + (moved - moved.mean()) / headroom, dtype=np.float64)
 
 
 def area(trial: TrackedTrial) -> float | None:
@@ -95,14 +108,33 @@ def area(trial: TrackedTrial) -> float | None:
     return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairs) / budget
 
 
+def retained_area(trial: TrackedTrial) -> float | None:
+    """The same of the accuracy above chance, as a part of the baseline's headroom.
+
+    Chance counts for nothing: a model that stays there has an area of 0, not of 1/C.
+    """
+    found, headroom = area(trial), trial.headroom
+    return None if found is None or headroom is None else (found - trial.chance) / headroom
+
+
 def _area_error(trial: TrackedTrial) -> float:
     """All rounds share one test set, so that their mean is no better known than one of them."""
-    return numbers.binomial_se(area(trial) or 0.0, trial.num_test)
+    headroom = trial.headroom or math.inf
+    return numbers.binomial_se(area(trial) or 0.0, trial.num_test) / headroom
 
 
 #: Test accuracy at the budget.
 ACCURACY = Quantity("accuracy", lambda trial: trial.accuracy, _accuracy_error, _right)
+#: A baseline's accuracy over its last evaluations.
+IN_THE_END = Quantity("accuracy in the end", _in_the_end, _accuracy_error, _right_in_the_end)
 #: The part of the baseline's accuracy above chance that is kept at the budget.
-RETENTION = Quantity("retention", _retention, _retention_error, _retention_by_example)
-#: The mean accuracy over the rounds.
-AREA = Quantity("area under the curve", area, _area_error)
+RETENTION = Quantity(
+    "retention", _retention, _retention_error, lambda trial: _by_example(trial, trial.retention)
+)
+#: The mean over the rounds of that part.
+AREA = Quantity(
+    "area of retention",
+    retained_area,
+    _area_error,
+    lambda trial: _by_example(trial, retained_area(trial)),
+)

@@ -20,6 +20,7 @@ from fedtune.analysis.history import load_sweep
 from fedtune.analysis.missing import missing
 from fedtune.analysis.naming import Names, names_of
 from fedtune.analysis.paper.part import part_of
+from fedtune.analysis.pooled import pooled_table
 from fedtune.analysis.strategies import averages, by_strategy, compares_strategies, stages
 from fedtune.analysis.table import Table
 from fedtune.analysis.tracked import Sweep
@@ -107,6 +108,7 @@ def build(sweep: Sweep, folder: Path) -> tuple[page.Content, list[str]]:
     made = [
         tables.per_cell(grid),
         tables.ranks(grid),
+        pooled_table(grid),
         tables.to_target(grid),
         *paper.tables,
         tables.per_trial(grid),

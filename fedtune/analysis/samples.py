@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtune.analysis import numbers
+from fedtune.analysis.inference import Estimate, pooled
 
 Examples = NDArray[np.float64]
 
@@ -51,26 +52,31 @@ class Sample:
             return self.noise
         return math.sqrt(_variance_of_mean(self.examples.mean(axis=0)))
 
-    def shown(self, form: Callable[[float], str]) -> str:
-        """The mean with its interval or, of fewer seeds, with its range; of one seed alone."""
-        bounds, seen = self.interval(), self.values.values()
-        if bounds is not None:
-            return f"{form(self.mean)} [{form(bounds[0])}, {form(bounds[1])}]"
-        if len(seen) > 1:
-            return f"{form(self.mean)} ({form(min(seen))} to {form(max(seen))})"
-        return form(self.mean)
+    @property
+    def estimate(self) -> Estimate:
+        """The mean with what is known of its error, from the seeds and from the test examples.
+
+        The same formula for any number of seeds: those that one has tell how much they differ.
+        """
+        seeds = len(self.values)
+        known = (self.noise, *self.values.values())
+        if seeds < 2 or not all(map(math.isfinite, known)):
+            return Estimate(self.mean, 0.0, 0)
+        spread = numbers.spread(list(self.values.values())) or 0.0
+        return Estimate(self.mean, spread**2 / seeds, seeds - 1, self._added())
 
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the mean over seeds; None for too few of them.
+        """The 95 % interval of the mean, over seeds and test examples; None for one seed."""
+        estimate = self.estimate if self.values else None
+        return estimate.interval() if estimate is not None and estimate.df > 0 else None
 
-        Student's t with one degree of freedom less than seeds for the seeds' part, the normal
-        distribution for what the test examples add; the half-widths add as squares.
-        """
-        if len(self.values) < numbers.SEEDS_FOR_INTERVAL:
-            return None
-        low, high = numbers.interval(list(self.values.values()))
-        half = math.hypot((high - low) / 2, numbers.NORMAL_95 * math.sqrt(self._added()))
-        return self.mean - half, self.mean + half
+    def shown(self, form: Callable[[float], str]) -> str:
+        """The mean with its interval; of one seed alone."""
+        bounds = self.interval()
+        if bounds is None:
+            return form(self.mean)
+        low, high = map(form, bounds)
+        return f"{form(self.mean)} [{low}, {high}]" if low != high else low
 
     def only(self, seeds: Sequence[int]) -> Sample:
         """The sample of these seeds alone."""
@@ -81,9 +87,12 @@ class Sample:
         return Sample({s: self.values[s] for s in seeds}, self.noise, rows, self.test_set)
 
     def _added(self) -> float:
-        """The variance of the mean that the test examples add to that of the seeds."""
+        """The variance of the mean that the test examples add to that of the seeds.
+
+        Without predictions nobody knows which part of the noise the seeds share: then all of it.
+        """
         if self.examples is None:
-            return 0.0
+            return self.noise**2
         seeds, count = self.examples.shape
         by_example = self.examples.mean(axis=0)
         by_seed = self.examples.mean(axis=1, keepdims=True)
@@ -121,6 +130,20 @@ def combine(terms: Sequence[tuple[float, Sample]], plus: float = 0.0) -> Sample:
     if not values or len(parts) < len(pairs) or len(test_sets) > 1:
         return Sample(values, noise)
     return Sample(values, noise, plus + np.sum(parts, axis=0), test_sets.pop())
+
+
+def by_dataset(samples: Mapping[str, Sequence[Sample]]) -> Estimate | None:
+    """One estimate from samples of several data sets, each sample counting the same.
+
+    Samples of one data set share seeds, so partitions, and test texts: they are averaged first,
+    seed by seed and text by text. Those of different data sets share nothing. None without data.
+    """
+    means = [
+        (len(of_one), mean)
+        for of_one in samples.values()
+        if of_one and (mean := combine([(1 / len(of_one), each) for each in of_one])).values
+    ]
+    return pooled([mean.estimate for _, mean in means], [n for n, _ in means]) if means else None
 
 
 def difference(one: Sample, other: Sample) -> Sample:

@@ -71,12 +71,14 @@ def _about_cost(num_seeds: int) -> str:
         )
     if num_seeds > 1:
         return (
-            "Means over seeds, at the budget. Percentage points lost are paired by seed: ± is what "
-            f"the test set leaves open (95 %), in brackets the range over seeds. {rounds}"
+            "Means over seeds, at the budget. Percentage points lost are paired by seed: ± is the "
+            "95 % interval, over seeds and test texts; in brackets the range over seeds. "
+            f"{rounds}"
         )
     return (
-        "At the budget. Percentage points lost: ± is what the test set leaves open (95 %). A "
-        "target that was not reached is > cap."
+        "At the budget. Percentage points lost: ± is what the test set alone leaves open (95 %), "
+        "since one seed does not tell how much another would differ. A target that was not "
+        "reached is > cap."
     )
 
 
@@ -223,9 +225,15 @@ def caveats(grid: Grid) -> list[str]:
     """What a reader has to know before believing any of it."""
     lines = []
     if grid.most_seeds == 1:
-        lines.append("One seed: no spread over seeds is known, and none is shown.")
+        lines.append(
+            "One seed: no spread over seeds is known, so no difference here is shown to be more "
+            "than chance."
+        )
     elif 1 < grid.most_seeds < numbers.SEEDS_FOR_INTERVAL:
-        lines.append(f"{grid.most_seeds} seeds: points are shown rather than intervals.")
+        lines.append(
+            f"{grid.most_seeds} seeds: figures show every one; intervals in tables are wide, since "
+            "so few hardly tell how much another would differ."
+        )
     early = [trial for trial in grid.trials if stopped_early(trial)]
     if early:
         lines.append(

@@ -10,6 +10,7 @@ from fedtune.analysis.cell import Cell
 from fedtune.analysis.drawing import labels
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.levels import Reached, level, stopped_early
+from fedtune.analysis.passage import steps_to, together
 from fedtune.analysis.quantities import ACCURACY, RETENTION
 from fedtune.analysis.samples import Sample, difference, paired
 from fedtune.analysis.table import Early, Table, Value
@@ -109,8 +110,7 @@ def per_cell(grid: Grid) -> Table:
         "by-clients",
         "Every model, data set and K",
         "Means over seeds; the spread is the standard deviation. Intervals only with "
-        f"{numbers.SEEDS_FOR_INTERVAL} seeds or more: Student's t over seeds and, where "
-        "predictions are tracked, what the test examples add. Lost: the mean "
+        "two seeds or more: Student's t over seeds, and what the test texts add. Lost: the mean "
         "difference to K = 1, paired by seed and by test example. Peak memory is that of "
         "trials that had a process of their own." + _about_early(grid),
         header,
@@ -139,17 +139,20 @@ def x_text(grid: Grid, x: float) -> Value:
 
 
 def points(sample: Sample) -> str:
-    """Percentage points: the mean over seeds with its interval.
+    """Percentage points: the mean over seeds with its 95 % interval.
 
-    With too few seeds for one, what 95 % of test sets of this size would make of the mean (±), and
-    the range over seeds.
+    Of a few seeds as ±, with their range, since they can be looked at one by one; of one seed ± is
+    what the test set alone leaves open.
     """
-    if not sample.values:
+    seen = sample.values.values()
+    if not seen:
         return ""
-    if sample.interval() is not None:
+    if len(seen) >= numbers.SEEDS_FOR_INTERVAL:
         return sample.shown(tenths)
-    mean, space, over_seeds = sample.shown(tenths).partition(" ")
-    return f"{mean} ± {tenths(numbers.NORMAL_95 * sample.test_error)}{space}{over_seeds}"
+    if len(seen) == 1:
+        return f"{tenths(sample.mean)} ± {tenths(numbers.NORMAL_95 * sample.test_error)}"
+    half = sample.estimate.half_width()
+    return f"{tenths(sample.mean)} ± {tenths(half)} ({tenths(min(seen))} to {tenths(max(seen))})"
 
 
 def tenths(value: float) -> str:
@@ -206,8 +209,8 @@ def ranks(grid: Grid) -> Table:
         f"Rank{'s' if several else ' of models'} at each {grid.axis.title}",
         "By mean accuracy at the budget, which stands in brackets, over the seeds that all models "
         "of the row have. The lead is that of the first over the second in percentage points, with "
-        "its interval; of fewer than five seeds ± is what the test set leaves open, and the range "
-        "is over seeds.",
+        "its 95 % interval, over seeds and test texts; of one seed ± is what the test set alone "
+        "leaves open. A range is over seeds.",
         ["data set", grid.axis.column, *names, "lead"],
         rows,
     )
@@ -243,7 +246,7 @@ def to_target(grid: Grid) -> Table:
             continue
         alone = grid.alone(cell.series, cell.x).trials.values()
         per_round = max(trial.steps_per_round for trial in with_target)
-        needed = _median([_steps(trial) for trial in alone if trial.reach])
+        needed = together([steps_to(trial, trial.target) for trial in alone if trial.reach])
         rows.append(
             [
                 cell.series.label,
@@ -251,7 +254,7 @@ def to_target(grid: Grid) -> Table:
                 *x_value(grid, cell),
                 cell.reached_text(),
                 cell.median_text(),
-                math.ceil(needed / per_round) if needed else None,
+                str(needed.rounds(per_round)) if needed is not None else None,
                 *effort(with_target),
             ]
         )
@@ -259,7 +262,8 @@ def to_target(grid: Grid) -> Table:
         "to-target",
         "Rounds, steps and bytes to target",
         "Medians over seeds, empty where half or more did not reach it. By steps alone: the "
-        "rounds in which a client takes as many steps, one after another, as K = 1 needs.",
+        "rounds in which a client takes as many steps, one after another, as K = 1 needs, as far "
+        "as its evaluations and seeds tell.",
         [
             *(
                 "model",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -65,7 +65,9 @@ class TrackedTrial:
     swept settings other than model, data set, clients and seed ("" where there are none).
     ``state`` is the outcome, or how far the trial has got. ``shares`` (K, C) are the training
     examples of each class that each client has, where that is tracked, and ``class_names`` what
-    the classes are called.
+    the classes are called. ``baseline_levels`` are how accurate the baseline is in the end
+    (:func:`level_at_the_end`), by metric: the stop rule takes the evaluation at the budget,
+    comparisons take this, which hangs less on a single one.
     """
 
     name: str
@@ -86,6 +88,7 @@ class TrackedTrial:
     started_ms: int
     baseline: Baseline | None = None
     baseline_test_accuracy: float | None = None
+    baseline_levels: Mapping[str, float] = field(default_factory=dict)
     summary: Summary | None = None
     tested: Tested | None = None
     baseline_tested: Tested | None = None
@@ -141,17 +144,22 @@ class TrackedTrial:
 
     @property
     def headroom(self) -> float | None:
-        """How far the baseline is above chance at the budget; None where it is not clearly so."""
-        base = self.baseline_test_accuracy
+        """How far the baseline is above chance in the end; None where it is not clearly so."""
+        base = self.baseline_levels.get("test/accuracy")
         if base is None or self.baseline is None or not self.baseline.above_chance:
             return None
         return base - self.chance if base > self.chance else None
 
     @property
     def retention(self) -> float | None:
-        """The part of the headroom that is kept at the budget; None where that has no value."""
+        """The part of the headroom that is kept at the budget: all of it by the baseline itself.
+
+        None where that has no value.
+        """
         if self.accuracy is None or self.headroom is None:
             return None
+        if self.is_baseline:
+            return 1.0
         return (self.accuracy - self.chance) / self.headroom
 
     @property
@@ -217,6 +225,23 @@ class Sweep:
     tags: Mapping[str, str]
     expected: Expected = NOTHING_EXPECTED
     left_out: int = 0
+
+
+#: The evaluations whose mean says how accurate a baseline is in the end.
+LAST_EVALUATIONS = 3
+
+
+def level_at_the_end(trial: TrackedTrial, metric: str) -> float | None:
+    """The mean of a trial's last three evaluations up to its budget, all in the second half of it.
+
+    None before the budget.
+    """
+    budget = trial.rule.budget
+    if trial.at(budget, metric) is None:
+        return None
+    late = [r[metric] for r in trial.records if metric in r and budget / 2 < r["round"] <= budget]
+    last = late[-LAST_EVALUATIONS:]
+    return float(sum(last) / len(last))
 
 
 def current(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:
@@ -291,9 +316,12 @@ def _with_summary(trial: TrackedTrial, against: TrackedTrial | None) -> TrackedT
     if not trial.records or "data/test_examples" not in trial.facts:
         return replace(trial, state=told or "not started")
     baseline = base_accuracy = None
+    levels: dict[str, float] = {}
     if against is not None and "data/test_examples" in against.facts:
         baseline = read_baseline(against.records, against.rule, against.facts)
         base_accuracy = against.accuracy
+        found = {m: level_at_the_end(against, m) for m in ("test/accuracy", trial.rule.metric)}
+        levels = {metric: value for metric, value in found.items() if value is not None}
     asked = trial.tags["fedtune.target_accuracy"]
     own = None if asked == "none" else float(asked)
     fraction = float(trial.tags["fedtune.target_fraction"])
@@ -314,6 +342,7 @@ def _with_summary(trial: TrackedTrial, against: TrackedTrial | None) -> TrackedT
         trial,
         baseline=baseline,
         baseline_test_accuracy=base_accuracy,
+        baseline_levels=levels,
         baseline_tested=against.tested if against is not None else None,
         summary=summary,
         ended=ended or diverged,

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from fedtune.analysis import numbers
 from fedtune.analysis.cell import Cell
+from fedtune.analysis.inference import p_trend
 from fedtune.analysis.paper import claims
 from fedtune.analysis.paper.evidence import (
     OTHERS,
     Evidence,
     absent,
     gradual_decline,
-    needs_more,
-    no_fewer,
     show,
     unknown_for,
 )
+from fedtune.analysis.paper.rounds import Rounds
+from fedtune.analysis.paper.testable import failure_is_due, rise_is_due
 from fedtune.analysis.paper.verdicts import (
+    NOT_RUN,
+    Answer,
+    Checked,
     Part,
-    Verdict,
+    above,
+    alike,
     all_of,
-    both,
-    decide,
-    decide_truths,
     most_of,
-    unless_missing,
-    where_open,
+    mostly,
+    together,
 )
 from fedtune.analysis.quantities import AREA, RETENTION
 from fedtune.analysis.samples import Sample, combine
-from fedtune.analysis.tracked import TrackedTrial
-
-Checked = tuple[Verdict, Sequence[Part]]
 
 
 def gradual(evidence: Evidence) -> Checked:
@@ -43,19 +42,18 @@ def gradual(evidence: Evidence) -> Checked:
         for dataset in evidence.grid.datasets:
             cells = evidence.cells(evidence.model(role), dataset)
             if cells:
-                parts += gradual_decline(evidence, cells, RETENTION, claims.DOUBLING_LOSS)
+                parts += gradual_decline(evidence, cells, RETENTION)
             else:
                 parts.append(absent(role, dataset))
-    return all_of(part.verdict for part in parts), parts
+    return together(parts)
 
 
 def gradual_on_yelp(evidence: Evidence) -> Checked:
     """C9: the area under BERT's curve on Yelp."""
     cells = evidence.cells(evidence.model("bert"), evidence.dataset("yelp"))
     if not cells:
-        return "not run", [absent("bert", "yelp")]
-    parts = gradual_decline(evidence, cells, AREA, claims.DOUBLING_LOSS)
-    return all_of(part.verdict for part in parts), parts
+        return together([absent("bert", "yelp")])
+    return together(gradual_decline(evidence, cells, AREA))
 
 
 def more_rounds(evidence: Evidence) -> Checked:
@@ -65,39 +63,58 @@ def more_rounds(evidence: Evidence) -> Checked:
         for dataset in evidence.grid.datasets:
             cells = evidence.cells(evidence.model(role), dataset)
             parts.append(_rounds_rise(evidence, cells) if cells else absent(role, dataset))
-    return all_of(part.verdict for part in parts), parts
+    return together(parts)
 
 
 def _rounds_rise(evidence: Evidence, cells: Sequence[Cell]) -> Part:
     what = f"{cells[0].series.label} on {cells[0].series.dataset}: rounds to target rise with K"
-    known = [cell for cell in cells if cell.reaches]
-    if len(known) < 2:
-        return Part(
-            what, "not run", "rounds to target are known for fewer than two numbers of clients"
-        )
-    seeds = sorted(set.intersection(*(set(cell.reaches) for cell in known)))
-    truths = {
-        seed: _rises([cell.trials[seed] for cell in known], len(seeds) == 1) for seed in seeds
-    }
-    shown = ", ".join(f"K = {cell.clients}: {cell.median_text()}" for cell in known)
+    known = [cell for cell in cells if evidence.rounds(cell)]
+    found = [evidence.rounds(cell) for cell in known]
+    if len(found) < 3:
+        few = "rounds to target are known for fewer than three numbers of clients"
+        return Part(what, NOT_RUN, few)
+    seeds = sorted(set.intersection(*(set(rounds) for rounds in found)))
+    rows = {seed: [rounds[seed] for rounds in found] for seed in seeds}
+    slope = _slope([cell.clients for cell in known], rows)
+    due = rise_is_due(evidence, known)
     missing = evidence.missing([cell.clients for cell in known])
+    answer = _trend(slope, rows, due.truth).unless_missing(missing)
+    told = f"{show(slope)} a doubling{alike(slope, claims.RISE, str(claims.RISE))}"
     return Part(
         what,
-        unless_missing(decide_truths(truths), missing),
-        f"medians {shown}{unknown_for(missing)}",
-        "never falls, and rises from the smallest to the largest K",
-        {seed: [str(cell.reaches[seed]) for cell in known] for seed in seeds},
+        answer,
+        f"{evidence.medians(known)}; slope of log2 {told}{due.why}{unknown_for(missing)}",
+        f"a rising trend, by more than {claims.RISE} a doubling",
+        {seed: [str(rounds) for rounds in row] for seed, row in rows.items()},
     )
 
 
-def _rises(trials: Sequence[TrackedTrial], alone: bool) -> bool | None:
-    """Do the rounds to target of one seed's trials, ordered by K, never fall, and rise in all?"""
-    aimed = [(trial, trial.target) for trial in trials]
-    never_falls = [no_fewer(many, few, alone) for few, many in itertools.pairwise(aimed)]
-    rise = needs_more(aimed[-1], aimed[0], alone)
-    if rise is None and not alone:
-        rise = False  # equally many are no rise
-    return both(*never_falls, rise)
+def _slope(clients: Sequence[int], rows: Mapping[int, Sequence[Rounds]]) -> Sample:
+    """By seed, how much log2 of the rounds, counted up to the cap, rises with a doubling of K."""
+    weights = numbers.slope_weights([math.log2(k) for k in clients])
+    slopes = {
+        seed: sum(weight * rounds.log for weight, rounds in zip(weights, row, strict=True))
+        for seed, row in rows.items()
+    }
+    rounding = [
+        sum(weight**2 * rounds.rounding for weight, rounds in zip(weights, row, strict=True))
+        for row in rows.values()
+    ]
+    return Sample(slopes, math.sqrt(sum(rounding)) / max(len(rows), 1))
+
+
+def _trend(slope: Sample, rows: Mapping[int, Sequence[Rounds]], due: bool) -> Answer:
+    """Rising where the order shows it and the slope is large enough. Not rising where the order is
+    the other way round; or where a rise is due, by steps alone, and the slope is too small.
+    """
+    if len(rows) < 2:
+        return Answer(otherwise="inconclusive" if rows else "not run")
+    order = [[rounds.least for rounds in row] for row in rows.values()]
+    rise = p_trend(order) if slope.mean > claims.RISE else 1.0
+    fall = p_trend([row[::-1] for row in order])
+    if due:
+        return Answer(rise, min(1.0, 2 * min(fall, slope.estimate.p_below(claims.RISE))))
+    return Answer(rise, fall, "not testable")
 
 
 def mostly_reach(evidence: Evidence) -> Checked:
@@ -106,82 +123,95 @@ def mostly_reach(evidence: Evidence) -> Checked:
     spanned = evidence.grid.clients
     # Without the larger K below 32 the share says nothing about "until 32 clients".
     few = [k for k in spanned if 1 < k <= until] if until in spanned else []
-    parts = [
-        _met(evidence, few, f"most reach the target at 1 < K ≤ {until}", "more than half", _most),
-        _met(
-            evidence,
-            [last] if last in spanned else [],
-            f"some do not at K = {last}",
-            "at least one",
-            _some_not,
-        ),
-    ]
-    return all_of(part.verdict for part in parts), parts
+    pairs = [(role, dataset) for role in OTHERS for dataset in evidence.grid.datasets]
+    rows = [evidence.cells(evidence.model(role), dataset) for role, dataset in pairs]
+    dues = [failure_is_due(evidence, cells) for cells in rows if cells]
+    testable = any(due.truth for due in dues)
+    parts = [_most(evidence, rows, few), _some_not(evidence, rows, last)]
+    if testable:
+        return together(parts)
+    # That all reach what none can miss is as little evidence as that none misses it.
+    most, some = (part.answer for part in parts)
+    if most.verdict != "not run":
+        most = Answer(otherwise="not testable")
+    if some.verdict != "not run":
+        some = some.not_denied("not testable")
+    whys = sorted({due.why for due in dues if due.why})
+    told = whys[0] if len(whys) == 1 else "; by steps alone none need miss it"
+    return together(
+        [
+            Part(part.what, answer, part.numbers + told, part.threshold, part.per_seed)
+            for part, answer in zip(parts, (most, some), strict=True)
+        ]
+    )
 
 
-def _most(met: Sequence[bool], still_open: int) -> bool | None:
-    count = len(met) + still_open
-    if 2 * sum(met) > count:
-        return True
-    return False if 2 * (sum(met) + still_open) <= count else None
-
-
-def _some_not(met: Sequence[bool], still_open: int) -> bool | None:
-    if not all(met):
-        return True
-    return None if still_open else False
-
-
-def _met(
-    evidence: Evidence,
-    clients: Sequence[int],
-    what: str,
-    threshold: str,
-    answer: Callable[[Sequence[bool], int], bool | None],
-) -> Part:
-    """A part on which of the trials with these K reach: by seed, with how many are still open."""
-    wanted = [
-        (evidence.model(role), dataset, k)
-        for role in OTHERS
-        for dataset in evidence.grid.datasets
-        for k in clients
-    ]
-    cells = [cell for place in wanted if (cell := evidence.cell(*place)) is not None]
+def _most(evidence: Evidence, rows: Sequence[Sequence[Cell]], clients: Sequence[int]) -> Part:
+    """For how many (model, data set, seed) are more than half of these K known to reach?"""
+    truths: dict[tuple[int, int], bool | None] = {}
     met: dict[int, list[bool]] = {}
-    settled: dict[int, int] = {}
-    for cell in cells:
-        for seed, trial in cell.trials.items():
-            if trial.reach is not None:
-                met.setdefault(seed, []).append(trial.reach.rounds is not None)
-            settled[seed] = settled.get(seed, 0) + (trial.ended or trial.reach is not None)
-    truths = {seed: answer(found, len(wanted) - settled[seed]) for seed, found in met.items()}
-    seen = [truth for found in met.values() for truth in found]
-    missing = sum(len(wanted) - settled[seed] for seed in met)
-    shown = f"{sum(seen)} of {len(seen)} trials reach it" if seen else "no such trial"
+    missing = len(clients) == 0
+    for place, cells in enumerate(rows):
+        found = {cell.clients: evidence.rounds(cell) for cell in cells}
+        for seed in evidence.grid.seeds if clients else ():
+            seen = [found.get(k, {}).get(seed) for k in clients]
+            reached = [each.reached if each is not None else None for each in seen]
+            missing |= None in seen
+            truths[place, seed] = _more_than_half(reached)
+            met.setdefault(seed, []).extend(truth for truth in reached if truth is not None)
     return Part(
-        what,
-        where_open(decide_truths(truths), missing > 0),
-        shown + (f"; {missing} not known" if missing else ""),
-        threshold,
+        f"most reach the target at 1 < K ≤ {claims.REACHES_UNTIL}",
+        mostly(truths.values()).where_open(missing),
+        _counted(met),
+        "more than half of these K, for most models, data sets and seeds",
         {seed: f"{sum(found)} of {len(found)}" for seed, found in sorted(met.items())},
     )
 
 
+def _more_than_half(reached: Sequence[bool | None]) -> bool | None:
+    yes, no = reached.count(True), reached.count(False)
+    if 2 * yes > len(reached):
+        return True
+    return False if 2 * no >= len(reached) else None
+
+
+def _some_not(evidence: Evidence, rows: Sequence[Sequence[Cell]], clients: int) -> Part:
+    """Is there, in most seeds, one among these models and data sets that misses its target?"""
+    met: dict[int, list[bool | None]] = {seed: [] for seed in evidence.grid.seeds}
+    missing = False
+    for cells in rows:
+        cell = next((cell for cell in cells if cell.clients == clients), None)
+        found = evidence.rounds(cell) if cell is not None else {}
+        for seed, seen in met.items():
+            missing |= seed not in found
+            seen.append(found[seed].reached if seed in found else None)
+    truths = {
+        seed: True if False in seen else (None if None in seen or not seen else False)
+        for seed, seen in met.items()
+    }
+    known = {seed: [truth for truth in seen if truth is not None] for seed, seen in met.items()}
+    answer = mostly(truths.values()) if any(known.values()) else NOT_RUN
+    return Part(
+        f"some do not at K = {clients}",
+        answer.where_open(missing),
+        _counted(known),
+        "at least one, in most seeds",
+        {seed: f"{sum(found)} of {len(found)}" for seed, found in known.items() if found},
+    )
+
+
+def _counted(met: Mapping[int, Sequence[bool]]) -> str:
+    seen = [truth for found in met.values() for truth in found]
+    return f"{sum(seen)} of {len(seen)} trials reach it" if seen else "no such trial"
+
+
 def scales_well(evidence: Evidence) -> Checked:
-    """C10: retention of BERT and ALBERT at 32 clients, and what memory that takes."""
-    parts: list[Part] = []
-    verdicts: list[Verdict] = []
-    places = [(role, dataset) for role in OTHERS for dataset in evidence.grid.datasets]
-    for role in OTHERS:
-        own = [_kept(evidence, role, dataset) for dataset in evidence.grid.datasets]
-        verdicts.append(most_of([part.verdict for part in own]))
-        parts += own
-    memory = [part for place in places if (part := _memory(evidence, *place)) is not None]
-    verdicts += [part.verdict for part in memory]
-    if not memory:
-        told = "not tracked here, and so no part of the verdict"
-        memory = [Part("peak memory does not grow with K", "not run", told)]
-    return all_of(verdicts), parts + memory
+    """C10: retention of BERT and ALBERT at 32 clients."""
+    by_role = [
+        [_kept(evidence, role, dataset) for dataset in evidence.grid.datasets] for role in OTHERS
+    ]
+    answers = [most_of([part.answer for part in own]) for own in by_role]
+    return all_of(answers), [part for own in by_role for part in own]
 
 
 def _kept(evidence: Evidence, role: str, dataset: str) -> Part:
@@ -189,41 +219,21 @@ def _kept(evidence: Evidence, role: str, dataset: str) -> Part:
     kept = cell.sample(RETENTION) if cell is not None else Sample({})
     return Part(
         f"{evidence.model(role) or role} on {dataset}: retention at K = {claims.KEPT_AT}",
-        decide(combine([(1.0, kept)], -claims.KEPT)),
+        above(combine([(1.0, kept)]), claims.KEPT),
         show(kept),
         f"over {claims.KEPT}",
         kept.values,
     )
 
 
-def _memory(evidence: Evidence, role: str, dataset: str) -> Part | None:
-    """Peak memory at 32 clients over that at K = 1, paired by seed; None where it is not known."""
-    cells = [evidence.cell(evidence.model(role), dataset, k) for k in (1, claims.KEPT_AT)]
-    one, many = (cell.values(_peak) if cell is not None else {} for cell in cells)
-    growth = {seed: many[seed] / one[seed] - 1 for seed in sorted(one.keys() & many.keys())}
-    if not growth:
-        return None
-    middle = [numbers.mean(peaks[seed] for seed in growth) for peaks in (one, many)]
-    return Part(
-        f"{evidence.model(role)} on {dataset}: peak memory does not grow with K",
-        decide(combine([(-1.0, Sample(growth))], claims.MEMORY_GROWTH)),
-        f"{middle[0]:,.0f} MB at K = 1, {middle[1]:,.0f} MB at K = {claims.KEPT_AT}",
-        f"at most {claims.MEMORY_GROWTH:.0%} more",
-        growth,
-    )
-
-
-def _peak(trial: TrackedTrial) -> float | None:
-    return trial.peak_memory_mb
-
-
 def sizes(evidence: Evidence) -> Checked:
     """C12: parameters and layers, as tracked."""
     parts = [_size(evidence, role, *size) for role, size in claims.SIZES.items()]
-    verdicts = [part.verdict for part in parts]
-    if "not applicable" in verdicts and not {"holds", "does not hold"} & set(verdicts):
-        return "not applicable", parts
-    return all_of(verdicts), parts
+    answers = [part.answer for part in parts]
+    applies = [answer for answer in answers if answer.otherwise != "not applicable"]
+    if len(applies) < len(answers) and all(answer == NOT_RUN for answer in applies):
+        return Answer(otherwise="not applicable"), parts
+    return all_of(answers), parts
 
 
 def _size(evidence: Evidence, role: str, millions: int, layers: int) -> Part:
@@ -236,12 +246,10 @@ def _size(evidence: Evidence, role: str, millions: int, layers: int) -> Part:
         return absent(role)
     has = facts["model/parameters"] / 1e6, int(facts["model/layers"])
     close = abs(has[0] / millions - 1) <= claims.SIZE_TOLERANCE and has[1] == layers
-    verdict: Verdict = "holds" if close else "does not hold"
-    if not evidence.is_original(model):
-        verdict = "not applicable"
+    read = Answer(p_yes=0.0) if close else Answer(p_no=0.0)  # a fact, without an error
     return Part(
         model,
-        verdict,
+        read if evidence.is_original(model) else Answer(otherwise="not applicable"),
         f"{has[0]:.3g} M parameters, {has[1]} layers",
         f"{millions} M, {layers} layers",
     )

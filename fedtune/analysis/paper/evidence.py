@@ -1,22 +1,23 @@
-"""The quantities that claims are about, read from trials: declines, delays, stretches at chance."""
+"""The trials of a sweep by what they stand for in the paper, and what claims ask of them."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedtune.analysis import numbers
 from fedtune.analysis.cell import Cell, Series
 from fedtune.analysis.grid import Grid
-from fedtune.analysis.paper.verdicts import Part, Verdict, all_of, decide, unless_missing
+from fedtune.analysis.paper import claims
+from fedtune.analysis.paper.rounds import OWN, Aim, Rounds, median, rounds_to
+from fedtune.analysis.paper.verdicts import NOT_RUN, Part, above, alike, all_of, below
 from fedtune.analysis.quantities import Quantity
 from fedtune.analysis.roles import TITLES, role_of
 from fedtune.analysis.samples import Sample, combine, paired
 from fedtune.analysis.tracked import TrackedTrial
 from fedtune.models.short_names import NAMES as MODELS
-from fedtune.trial.stopping import clearly_above_chance, first_round_at
 
 #: The models that DistilBERT is held against.
 OTHERS = ("bert", "albert")
@@ -24,9 +25,10 @@ OTHERS = ("bert", "albert")
 
 @dataclass(frozen=True)
 class Evidence:
-    """The trials of one variant, by what they stand for in the paper."""
+    """The trials of one variant, by what they stand for in the paper; ``aim`` is their target."""
 
     grid: Grid
+    aim: Aim = OWN
 
     def model(self, role: str) -> str | None:
         """The model that stands for one of the paper's: the original where there is one."""
@@ -53,6 +55,23 @@ class Evidence:
     def cell(self, model: str | None, dataset: str | None, clients: int) -> Cell | None:
         return next((c for c in self.cells(model, dataset) if c.clients == clients), None)
 
+    def rounds(self, cell: Cell) -> dict[int, Rounds]:
+        """Rounds to target by seed, where they are known.
+
+        A trial that met its own target and stopped there counts as having met it, although the
+        baseline's level, and so the target here, may be a little higher.
+        """
+        found = {s: rounds_to(trial, self.aim.of(trial)) for s, trial in cell.trials.items()}
+        known = {seed: rounds for seed, rounds in sorted(found.items()) if rounds is not None}
+        if self.aim == OWN:
+            return {seed: rounds.as_stopped for seed, rounds in known.items()}
+        return known
+
+    def medians(self, cells: Sequence[Cell]) -> str:
+        """For example ``medians K = 1: 1, K = 32: > 16``."""
+        told = [(cell.clients, median(self.rounds(cell).values())) for cell in cells]
+        return "medians " + ", ".join(f"K = {k}: {middle}" for k, middle in told if middle)
+
     def missing(self, known: Mapping[int, object] | Sequence[int], beyond: int = 0) -> list[int]:
         """The numbers of clients of the sweep, more than ``beyond``, that are not ``known``."""
         return [k for k in self.grid.clients if k > beyond and k not in known]
@@ -61,11 +80,11 @@ class Evidence:
 def absent(role: str, dataset: str | None = None) -> Part:
     """The part that stands for a model, or a model on a data set, that the sweep has not."""
     where = f" on {TITLES.get(dataset, dataset)}" if dataset else ""
-    return Part(f"{TITLES[role]}{where}", "not run", "not in this sweep, or not begun")
+    return Part(f"{TITLES[role]}{where}", NOT_RUN, "not in this sweep, or not begun")
 
 
 def show(sample: Sample) -> str:
-    """The mean over seeds, with its interval or its range."""
+    """The mean over seeds, with its interval where there are several."""
     return sample.shown("{:.3f}".format) if sample.values else "–"
 
 
@@ -77,127 +96,90 @@ def unknown_for(clients: Sequence[int]) -> str:
 # Declines with K
 
 
-def gradual_decline(
-    evidence: Evidence, cells: Sequence[Cell], quantity: Quantity, max_loss: float
-) -> list[Part]:
-    """Does a quantity fall with log2 K, and does no doubling of K lose more than ``max_loss``?"""
+def gradual_decline(evidence: Evidence, cells: Sequence[Cell], quantity: Quantity) -> list[Part]:
+    """Does a quantity fall with log2 K, and does no doubling of K lose too much of it?"""
     name, where = quantity.name, f"{cells[0].series.label} on {cells[0].series.dataset}"
     samples = {c.clients: sample for c in cells if (sample := c.sample(quantity)).values}
     if len(samples) < 2:
         reason = f"{name} is known for fewer than two numbers of clients"
-        return [Part(f"{where}: {name}", "not run", reason)]
+        return [Part(f"{where}: {name}", NOT_RUN, reason)]
     missing = evidence.missing(samples)
-    fall, shown = _falls(samples)
-    steepest, steep_verdict, steep_shown = _steepest_doubling(samples, max_loss)
     gap = unknown_for(missing)
+    same_seeds = dict(zip(samples, paired(samples.values()), strict=True))
+    weights = numbers.slope_weights([math.log2(clients) for clients in samples])
+    slope = combine(list(zip(weights, same_seeds.values(), strict=True)))
+    ends = "; ".join(f"K = {k}: {show(same_seeds[k])}" for k in (min(samples), max(samples)))
+    least = claims.FALL
+    told = f"{show(slope)} a doubling{alike(slope, least, str(least))}" if slope.values else "–"
     return [
         Part(
             f"{where}: {name} falls with K",
-            unless_missing(decide(combine([(-1.0, fall)])), missing),
-            shown + gap,
-            "slope below 0",
-            fall.values,
+            below(slope, -least).unless_missing(missing),
+            f"slope {told}; {ends}{gap}",
+            f"a slope below −{least}",
+            slope.values,
         ),
-        Part(
-            f"{where}: no doubling loses more than {max_loss:.0%} of {name}",
-            unless_missing(steep_verdict, missing),
-            f"largest loss {steep_shown}{gap}",
-            f"a doubling keeps at least {1 - max_loss:.2f}",
-            steepest.values,
-        ),
+        _no_steep_doubling(where, name, same_seeds, missing),
     ]
 
 
-def _falls(samples: Mapping[int, Sample]) -> tuple[Sample, str]:
-    """The slope over log2 K by seed, and the numbers it rests on."""
-    weights = numbers.slope_weights([math.log2(clients) for clients in samples])
-    same_seeds = paired(samples.values())
-    slope = combine(list(zip(weights, same_seeds, strict=True)))
-    ends = zip((min(samples), max(samples)), (same_seeds[0], same_seeds[-1]), strict=True)
-    shown = "; ".join(f"K = {clients}: {show(sample)}" for clients, sample in ends)
-    mean = f"{slope.mean:+.3f} a doubling" if slope.values else "in no seed"
-    return slope, f"{shown}; slope {mean}"
-
-
-def _steepest_doubling(
-    samples: Mapping[int, Sample], max_loss: float
-) -> tuple[Sample, Verdict, str]:
-    """The steepest step from one K to the next; d doublings have to keep (1 - max_loss)^d."""
-    steps: list[tuple[Sample, Verdict, str]] = []
+def _no_steep_doubling(
+    where: str, name: str, samples: Mapping[int, Sample], missing: Sequence[int]
+) -> Part:
+    """d doublings from one K to the next have to keep (1 − the largest loss)^d."""
+    keeps = 1 - claims.DOUBLING_LOSS
+    margins: dict[tuple[int, int], Sample] = {}
     for few, many in itertools.pairwise(sorted(samples)):
-        before, after = paired((samples[few], samples[many]))
-        doublings = math.log2(many / few)
-        margin = combine([(1.0, after), (-((1 - max_loss) ** doublings), before)])
-        known = before.values and before.mean > 0
-        lost = f"{100 * (1 - after.mean / before.mean):.0f} %" if known else "not known"
-        shown = f"{lost}, from K = {few} ({show(before)}) to {many} ({show(after)})"
-        shown += f", {doublings:.3g} doublings" if doublings != 1 else ""
-        steps.append((margin, decide(margin), shown))
-    verdict = all_of(step[1] for step in steps)
-    return min(
-        (step for step in steps if step[1] == verdict),
-        key=lambda step: step[0].mean if step[0].values else math.inf,
+        least = keeps ** math.log2(many / few)
+        margins[few, many] = combine([(1.0, samples[many]), (-least, samples[few])])
+    known = {pair: margin for pair, margin in margins.items() if margin.values}
+    what = f"{where}: no doubling loses more than {claims.DOUBLING_LOSS:.0%} of {name}"
+    if not known:
+        return Part(what, NOT_RUN, "no seed in common")
+    few, many = min(known, key=lambda pair: known[pair].mean)
+    before, after = samples[few], samples[many]
+    lost = f"{100 * (1 - after.mean / before.mean):.0f} %" if before.mean > 0 else "not known"
+    doublings = math.log2(many / few)
+    return Part(
+        what,
+        all_of(above(margin, 0.0) for margin in known.values()).unless_missing(missing),
+        f"largest loss {lost}, from K = {few} ({show(before)}) to {many} ({show(after)})"
+        + (f", {doublings:.3g} doublings" if doublings != 1 else "")
+        + unknown_for(missing),
+        f"a doubling keeps at least {keeps:.2f}",
+        known[few, many].values,
     )
 
 
-# Rounds to an accuracy
+# At chance
 
 
-def rounds_at(trial: TrackedTrial, accuracy: float) -> float:
-    """The first round from 1 on with the stop rule's accuracy at least this; inf without one."""
-    first = first_round_at(trial.records, accuracy, trial.rule.metric)
-    return math.inf if first is None else first
-
-
-def needs_more(
-    slow: tuple[TrackedTrial, float],
-    quick: tuple[TrackedTrial, float],
-    alone: bool,
-    unit: Callable[[TrackedTrial], float] = lambda trial: 1.0,
-) -> bool | None:
-    """Does one trial need more rounds (times ``unit``) to its accuracy than another to its own?
-
-    None where they need equally many and, for a single seed (``alone``), where the noise of the
-    test set could turn the order: where the rounds to the accuracy ± 1.96 standard errors overlap.
+def near_chance(trial: TrackedTrial, accuracy: float) -> bool | None:
+    """Is this no more above chance than a tenth of what the baseline is? The width of the band does
+    not depend on the test set. None where no baseline is clearly above chance.
     """
-    mine, theirs = (_rounds(trial, level, unit, alone) for trial, level in (slow, quick))
-    if mine[0] > theirs[1]:
-        return True
-    return False if mine[1] < theirs[0] else None
+    if trial.headroom is None:
+        return None
+    return accuracy <= trial.chance + claims.AT_CHANCE * trial.headroom
 
 
-def no_fewer(
-    slow: tuple[TrackedTrial, float], quick: tuple[TrackedTrial, float], alone: bool
-) -> bool | None:
-    """Does one trial need at least as many rounds as another?
-
-    For a single seed, fewer by no more than the noise of the test set decides nothing (None).
-    """
-    if needs_more(quick, slow, alone):
-        return False
-    return None if needs_more(quick, slow, False) else True
-
-
-def _rounds(
-    trial: TrackedTrial, level: float, unit: Callable[[TrackedTrial], float], alone: bool
-) -> tuple[float, float]:
-    noise = numbers.NORMAL_95 * numbers.binomial_se(level, trial.num_judged) if alone else 0.0
-    low, high = (rounds_at(trial, level + sign * noise) * unit(trial) for sign in (-1, 1))
-    return low, high
-
-
-# Stretches at chance
-
-
-def stretch_at_chance(trial: TrackedTrial) -> tuple[float, bool]:
+def stretch_at_chance(trial: TrackedTrial) -> tuple[float, bool] | None:
     """The longest stretch at chance as a share of the evaluated rounds; is the last one above?"""
-    above = [
-        clearly_above_chance(accuracy, trial.chance, trial.num_test)
-        for step, accuracy in trial.curve.items()
-        if step >= 1
-    ]
+    if trial.headroom is None:
+        return None
+    low = [near_chance(trial, value) for step, value in trial.curve.items() if step >= 1]
     longest = current = 0
-    for is_above in above:
-        current = 0 if is_above else current + 1
+    for at_chance in low:
+        current = current + 1 if at_chance else 0
         longest = max(longest, current)
-    return longest / max(len(above), 1), bool(above) and above[-1]
+    return longest / max(len(low), 1), bool(low) and not low[-1]
+
+
+def one_answer(cell: Cell) -> str:
+    """How much of the test set gets the most frequent answer at the budget: all of it from a model
+    that answers nothing else.
+    """
+    shares = cell.values(lambda trial: trial.at(trial.rule.budget, "test/top_class_share"))
+    if not shares:
+        return ""
+    return f"; {numbers.mean(shares.values()):.0%} of the texts get the same answer"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from fedtune.analysis.grid import Grid
@@ -13,9 +13,10 @@ from fedtune.analysis.paper import checks_speed as speed
 from fedtune.analysis.paper import claims as thresholds
 from fedtune.analysis.paper.claims import STATEMENTS, Claim
 from fedtune.analysis.paper.evidence import Evidence
-from fedtune.analysis.paper.verdicts import RULE, told
+from fedtune.analysis.paper.rounds import OWN, Aim
+from fedtune.analysis.paper.verdicts import RULE, Checked, settled, told
 
-CHECKS: Mapping[str, Callable[[Evidence], scaling.Checked]] = {
+CHECKS: Mapping[str, Callable[[Evidence], Checked]] = {
     "C1": scaling.gradual,
     "C2": distilbert.steeper,
     "C3": distilbert.falls_to_chance,
@@ -32,14 +33,21 @@ CHECKS: Mapping[str, Callable[[Evidence], scaling.Checked]] = {
 }
 
 
-def judge(grid: Grid) -> list[Claim]:
+#: The claims that rest on a target.
+ON_TARGETS = ("C4", "C5", "C6", "C7", "C11", "C13")
+
+
+def judge(grid: Grid, aim: Aim = OWN, only: Collection[str] = tuple(CHECKS)) -> list[Claim]:
     """The paper's claims, in its order, once for each variant of the sweep."""
     claims = []
     for variant in grid.variants:
-        evidence = Evidence(grid.of_variant(variant))
+        evidence = Evidence(grid.of_variant(variant), aim)
         for statement in STATEMENTS:
-            verdict, parts = CHECKS[statement.number](evidence)
-            claims.append(Claim(statement, verdict, told(parts), tuple(parts), variant))
+            if statement.number not in only:
+                continue
+            answer, parts = CHECKS[statement.number](evidence)
+            parts = settled(parts)
+            claims.append(Claim(statement, answer.verdict, told(parts), tuple(parts), variant))
     return claims
 
 
@@ -68,6 +76,8 @@ def as_data(sweep: str, claims: list[Claim]) -> dict[str, Any]:
                         "verdict": part.verdict,
                         "numbers": part.numbers,
                         "threshold": part.threshold,
+                        "p_holds": part.answer.p_yes,
+                        "p_does_not_hold": part.answer.p_no,
                         "per_seed": _finite(dict(part.per_seed)),
                     }
                     for part in claim.parts

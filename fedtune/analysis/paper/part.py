@@ -13,6 +13,7 @@ from fedtune.analysis.paper.claims import Claim
 from fedtune.analysis.paper.judging import as_data, judge
 from fedtune.analysis.paper.regime import regime
 from fedtune.analysis.paper.shape import caveats, has_papers_shape
+from fedtune.analysis.paper.targets import rounds_by_target, verdicts_by_target
 from fedtune.analysis.paper.verdicts import RULE, VERDICTS
 from fedtune.analysis.table import Table
 from fedtune.analysis.templates import render
@@ -25,6 +26,7 @@ SIGNS = {
     "holds": "✓",
     "does not hold": "✗",
     "inconclusive": "?",
+    "not testable": "∅",
     "not applicable": "–",
     "not run": "○",
 }
@@ -64,7 +66,7 @@ def part_of(sweep: str, grid: Grid, settings_age: str) -> PaperPart:
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     return PaperPart(
         (Section("claims", "Claims", html),),
-        (regime(grid),),
+        (regime(grid), verdicts_by_target(grid, claims), rounds_by_target(grid)),
         (f"The paper's claims: {told}",),
         {FILE: _as_json(sweep, claims)},
     )

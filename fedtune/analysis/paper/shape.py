@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 
 from fedtune.analysis.axis import DEFAULTS
 from fedtune.analysis.grid import Grid
+from fedtune.analysis.paper import claims
 from fedtune.analysis.roles import TITLES, role_of
 
 #: The paper's models and data sets, by the names that :func:`role_of` gives.
@@ -55,4 +57,36 @@ def caveats(grid: Grid) -> list[str]:
             f"The largest K here is {grid.clients[-1]}, the paper's is 32: trends over K are "
             "judged as far as this sweep goes."
         )
-    return lines
+    return [*lines, _about_seeds(grid), _about_thresholds(grid)]
+
+
+def _about_seeds(grid: Grid) -> str:
+    """How many seeds there are to be, and whether all are there: more seeds after a look are not
+    the same as more seeds that were planned.
+    """
+    planned = grid.expected.seeds or grid.seeds
+    whole = grid.expected.num_trials or len(grid.trials)
+    ended = sum(trial.ended for trial in grid.trials)
+    count = f"{len(planned)} seed{'s' * (len(planned) != 1)}"
+    if ended < whole:
+        return (
+            f"{ended} of {whole} trials have ended, of {count} that are planned: these verdicts "
+            "are not final. An error of 5 % is that of one reading at the end; reading earlier, "
+            "or adding seeds after a look, makes it larger."
+        )
+    return (
+        f"Verdicts rest on {count}, which is what the sweep plans. An error of 5 % is that of one "
+        "reading at the end; adding seeds after a look makes it larger."
+    )
+
+
+def _about_thresholds(grid: Grid) -> str:
+    """Whether thresholds are older than results."""
+    begun = min((trial.started_ms for trial in grid.trials), default=0) / 1000
+    day = datetime.fromtimestamp(begun, UTC).date().isoformat()
+    if day > claims.FIXED_ON:
+        return f"The thresholds are those of {claims.FIXED_ON}, before the first trial ({day})."
+    return (
+        f"The thresholds were last changed on {claims.FIXED_ON}, not before the first trial "
+        f"({day}): these verdicts are a second reading of results that were known."
+    )

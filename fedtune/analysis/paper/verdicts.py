@@ -1,54 +1,88 @@
 """From numbers to a verdict: the rules by which a claim holds, does not hold, or stays open.
 
-A quantity is judged by its *margin* over a threshold (positive: the claim holds), paired by seed.
+Every comparison gives an :class:`Answer`: the p-values of "it holds" and of "it does not hold",
+each against a margin (claims.py). Either is said at 2.5 %, so at 5 % for both. How the p-values are
+made, for any number of seeds, is in inference.py.
 
-- Five seeds or more: the 95 % interval of the mean margin must not contain 0.
-- Two to four seeds: the margins must have one sign, and their mean must lie outside the noise of
-  the test set (1.96 standard errors).
-- One seed: the margin must lie outside that noise.
+A claim with several comparisons *holds* where all of them do (intersection–union test). It *does
+not hold* where one does not after Holm's adjustment, since one of many is soon wrong by chance.
 
-What is compared was tested on the same examples. Where the predictions are tracked, the noise of
-the test set comes from the differences example by example, and the interval covers test examples
-as well as seeds (samples.py); else the noise is binomial and the interval covers seeds alone.
-
-A yes or no per seed (a target that is met, an order of rounds) holds where the seeds agree; with
-five or more, where the 95 % interval of their share (Wilson) leaves out one half. Everything else
-is *inconclusive*.
+*Not testable* is what could not have come out otherwise at these sizes: see testable.py.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from fedtune.analysis import numbers
+from fedtune.analysis.inference import ONE_SIDED, at_least, holm, p_most
 from fedtune.analysis.samples import Sample
 
-Verdict = Literal["holds", "does not hold", "inconclusive", "not applicable", "not run"]
+Verdict = Literal[
+    "holds", "does not hold", "inconclusive", "not testable", "not applicable", "not run"
+]
 VERDICTS: tuple[Verdict, ...] = (
     "holds",
     "does not hold",
     "inconclusive",
+    "not testable",
     "not applicable",
     "not run",
 )
 
 #: The rules above in a reader's words, for the page and for claims.json.
 RULE = (
-    "Every seed has a baseline and so a target of its own, and comparisons are paired by seed. "
-    "With five seeds or more a verdict needs a 95 % interval that does not contain the "
-    "threshold; with two to four, all seeds on one side of it and a mean farther from it "
-    "than the noise of the test set (1.96 standard errors); with one seed, a distance beyond that "
-    "noise. Where predictions are tracked, comparisons are paired by test example too, and "
-    "intervals cover test examples as well as seeds; else the noise is binomial and intervals "
-    "cover seeds alone. What does not meet this is inconclusive. A claim whose "
+    "Every comparison has a margin that was fixed beforehand, and is paired by seed and, where "
+    "predictions are tracked, by test text. A verdict allows an error of 5 %, over seeds and test "
+    "texts together, by one formula for any number of seeds: Student's t with one degree of "
+    "freedom less than seeds for the part that differs from seed to seed, the normal distribution "
+    "for what the test texts add. One seed decides nothing. A yes or no per seed (a target that is "
+    "met) takes at least five answers that agree. A claim holds where all its comparisons do; it "
+    "does not hold where one does not, at 5 % for all of them together (Holm). Not testable in "
+    "this regime is what could not have come out otherwise: one client's steps to the target are "
+    "set against the steps that many clients take within the rounds that they have. A claim whose "
     "models, data sets or numbers of clients are not all there is not run, unless a part that is "
     "there already contradicts it; so is what rests on a target or on retention where no baseline "
-    "is clearly above chance. A target that was not met within the cap counts as later than "
-    "any round, and is never averaged."
+    "is clearly above chance. How accurate a baseline is, and so its target, is the mean of its "
+    "last three evaluations; a target counts as met where the accuracy stays there (isotonic "
+    "regression). One that was not met within the cap counts as later than any round."
 )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The p-values of yes and of no, and the word where neither is shown."""
+
+    p_yes: float = 1.0
+    p_no: float = 1.0
+    otherwise: Verdict = "inconclusive"
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.p_no <= ONE_SIDED:
+            return "does not hold"
+        return "holds" if self.p_yes <= ONE_SIDED else self.otherwise
+
+    def unless_missing(self, missing: object) -> Answer:
+        """A trend over K that holds where some K are missing is not known; one that breaks, is."""
+        return replace(self, p_yes=1.0, otherwise="not run") if missing else self
+
+    def where_open(self, missing: object) -> Answer:
+        """What trials that are missing may still turn is not run, rather than inconclusive."""
+        return replace(self, otherwise="not run") if missing else self
+
+    def not_denied(self, word: Verdict) -> Answer:
+        """What was not seen and could not be seen here is no evidence against it."""
+        return replace(self, p_no=1.0, otherwise=word)
+
+    @property
+    def opposite(self) -> Answer:
+        return replace(self, p_yes=self.p_no, p_no=self.p_yes)
+
+
+NOT_RUN = Answer(otherwise="not run")
 
 
 @dataclass(frozen=True)
@@ -56,78 +90,97 @@ class Part:
     """One comparison that a claim rests on, with its numbers for people and for programs."""
 
     what: str
-    verdict: Verdict
+    answer: Answer
     numbers: str
     threshold: str = ""
     per_seed: Mapping[int, Any] = field(default_factory=dict)
 
-
-def decide(margin: Sample) -> Verdict:
-    """Judge margins by seed."""
-    values = margin.values.values()
-    if not values:
-        return "not run"
-    bounds = margin.interval()
-    if bounds is None and abs(margin.mean) <= numbers.NORMAL_95 * margin.test_error:
-        return "inconclusive"
-    low, high = bounds or (min(values), max(values))
-    if low > 0:
-        return "holds"
-    return "does not hold" if high < 0 else "inconclusive"
+    @property
+    def verdict(self) -> Verdict:
+        return self.answer.verdict
 
 
-def decide_truths(truths: Mapping[int, bool | None]) -> Verdict:
-    """Judge a yes, no or undecided (None) by seed."""
+Checked = tuple[Answer, Sequence[Part]]
+
+
+def above(sample: Sample, threshold: float) -> Answer:
+    """Is the mean over seeds and test texts above a threshold?"""
+    if not sample.values:
+        return NOT_RUN
+    estimate = sample.estimate
+    return Answer(estimate.p_above(threshold), estimate.p_below(threshold))
+
+
+def below(sample: Sample, threshold: float) -> Answer:
+    """Is it below a threshold?"""
+    return above(sample, threshold).opposite
+
+
+def mostly(truths: Collection[bool | None]) -> Answer:
+    """Is the answer of a seed more often yes than no? None stands for what is not known."""
     if not truths:
-        return "not run"
-    answers: tuple[tuple[bool, Verdict], ...] = ((True, "holds"), (False, "does not hold"))
-    for wanted, verdict in answers:
-        count = sum(truth is wanted for truth in truths.values())
-        if len(truths) >= numbers.SEEDS_FOR_INTERVAL:
-            if numbers.wilson(count, len(truths))[0] > 0.5:
-                return verdict
-        elif count == len(truths):
-            return verdict
-    return "inconclusive"
+        return NOT_RUN
+    yes, no = (sum(truth is wanted for truth in truths) for wanted in (True, False))
+    return Answer(p_most(yes, len(truths)), p_most(no, len(truths)))
 
 
-def all_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """All parts have to hold. One that does not is enough to say so, whatever else is missing."""
-    counted = [verdict for verdict in verdicts if verdict != "not applicable"]
-    order: tuple[Verdict, ...] = ("does not hold", "not run", "inconclusive")
-    for verdict in order:
-        if verdict in counted:
-            return verdict
-    return "holds" if counted else "not run"
+def all_of(answers: Iterable[Answer]) -> Answer:
+    """Do all hold? One that does not is enough to say so, whatever else is missing."""
+    counted = [answer for answer in answers if answer.otherwise != "not applicable"]
+    if not counted:
+        return NOT_RUN
+    tested = [answer.p_no for answer in counted if answer.p_no < 1]
+    open_still = [answer.otherwise for answer in counted if answer.p_yes > ONE_SIDED]
+    return Answer(
+        at_least(len(counted), [answer.p_yes for answer in counted]),
+        at_least(1, tested) if tested else 1.0,
+        _of(open_still),
+    )
 
 
-def most_of(verdicts: Sequence[Verdict]) -> Verdict:
-    """More than half of the parts have to hold."""
-    count = Counter(verdicts)
-    if not verdicts:
-        return "not run"
-    if 2 * count["holds"] > len(verdicts):
-        return "holds"
-    if 2 * count["does not hold"] >= len(verdicts):
-        return "does not hold"
-    return "not run" if count["not run"] else "inconclusive"
+def any_of(answers: Iterable[Answer]) -> Answer:
+    """Does one of them hold?"""
+    return all_of(answer.opposite for answer in answers).opposite
 
 
-def unless_missing(verdict: Verdict, missing: Sequence[int]) -> Verdict:
-    """A trend over K that holds where some K are missing is not known; one that breaks, breaks."""
-    return "not run" if missing and verdict != "does not hold" else verdict
+def most_of(answers: Sequence[Answer]) -> Answer:
+    """Do more than half of them hold?"""
+    if not answers:
+        return NOT_RUN
+    more = len(answers) // 2 + 1
+    return Answer(
+        at_least(more, [answer.p_yes for answer in answers]),
+        at_least(len(answers) - more + 1, [answer.p_no for answer in answers]),
+        _of([answer.otherwise for answer in answers if answer.p_yes > ONE_SIDED]),
+    )
 
 
-def where_open(verdict: Verdict, missing: bool) -> Verdict:
-    """What trials that are missing may still turn is not known, rather than inconclusive."""
-    return "not run" if missing and verdict == "inconclusive" else verdict
+def _of(words: Sequence[Verdict]) -> Verdict:
+    """The word for all of it: what is missing comes first, then what is open."""
+    order: tuple[Verdict, ...] = ("not run", "inconclusive", "not testable")
+    return next((word for word in order if word in words), "inconclusive")
 
 
-def both(*truths: bool | None) -> bool | None:
-    """All of them, where some may be undecided."""
-    if any(truth is False for truth in truths):
-        return False
-    return None if any(truth is None for truth in truths) else True
+def settled(parts: Sequence[Part]) -> list[Part]:
+    """The parts of a claim, with p-values of "does not hold" that count how many there are."""
+    places = [place for place, part in enumerate(parts) if part.answer.p_no < 1]
+    adjusted = dict(zip(places, holm([parts[place].answer.p_no for place in places]), strict=True))
+    return [
+        replace(part, answer=replace(part.answer, p_no=adjusted.get(place, 1.0)))
+        for place, part in enumerate(parts)
+    ]
+
+
+def together(parts: Sequence[Part]) -> Checked:
+    """A claim that is all its parts."""
+    return all_of(part.answer for part in parts), parts
+
+
+def alike(sample: Sample, margin: float, shown: str) -> str:
+    """Whether a difference is shown to be smaller than its margin, in either direction (TOST)."""
+    if sample.estimate.p_within(margin) > 2 * ONE_SIDED:
+        return ""
+    return f"; shown to be the same within ±{shown}"
 
 
 def told(parts: Sequence[Part]) -> str:
