@@ -85,11 +85,11 @@ def _falls_to_chance(evidence: Evidence, place: str) -> Part:
         return absent("distilbert", place)
     answer = any_of(below(sample, claims.AT_CHANCE) for sample in kept.values())
     due = chance_is_due(evidence, cells, lambda trial: trial.rule.budget)
+    lowest = min(kept, key=lambda clients: kept[clients].mean)
     if not _seen_to_the_end(evidence, list(kept)):
         answer = answer.not_denied("not run")
     elif not due.truth:
-        answer = answer.not_denied("not testable")
-    lowest = min(kept, key=lambda clients: kept[clients].mean)
+        answer = answer.not_denied("not testable", kept[lowest].mean <= claims.AT_CHANCE)
     cell = next(cell for cell in cells if cell.clients == lowest)
     chance = next(iter(cell.trials.values())).chance
     return Part(
@@ -127,7 +127,7 @@ def fails_on_imdb(evidence: Evidence) -> Checked:
     answer = mostly(truths.values()).where_open(None in truths.values() and unfinished)
     cells = evidence.cells(model, evidence.dataset("imdb"))
     if truths and not failure_is_due(evidence, cells).truth:
-        answer = answer.not_denied("not testable")
+        answer = answer.not_denied("not testable", any(truths.values()))
     earlier = Part(
         "that K is smaller on IMDB than on Yelp",
         answer,
@@ -159,7 +159,7 @@ def _fails(evidence: Evidence, place: str, between: tuple[int, int]) -> Part:
     )
     due = failure_is_due(evidence, list(cells.values()))
     if truths and not due.truth:
-        answer = answer.not_denied("not testable")
+        answer = answer.not_denied("not testable", any(truths.values()))
     told = f"{evidence.medians(list(cells.values()))}{due.why}"
     return Part(what, answer, told if truths else "not known for any seed", "", truths)
 
@@ -271,7 +271,7 @@ def _plateau(evidence: Evidence, place: str) -> Part:
     if largest < claims.FAILS_AT:  # it may come at the paper's largest K
         answer = answer.not_denied("not run")
     elif truths and not due.truth:
-        answer = answer.not_denied("not testable")
+        answer = answer.not_denied("not testable", any(truths.values()))
     shown = ", ".join(f"{share:.0%}" for share, _ in stretches.values())
     return Part(
         f"{cell.series.label} on {cell.series.dataset}, K = {largest}: longest stretch at chance",

@@ -135,7 +135,7 @@ def mostly_reach(evidence: Evidence) -> Checked:
     if most.verdict != "not run":
         most = Answer(otherwise="not testable")
     if some.verdict != "not run":
-        some = some.not_denied("not testable")
+        some = some.not_denied("not testable", seen=some.p_yes < some.p_no)
     whys = sorted({due.why for due in dues if due.why})
     told = whys[0] if len(whys) == 1 else "; by steps alone none need miss it"
     return together(

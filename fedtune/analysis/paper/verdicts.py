@@ -73,9 +73,12 @@ class Answer:
         """What trials that are missing may still turn is not run, rather than inconclusive."""
         return replace(self, otherwise="not run") if missing else self
 
-    def not_denied(self, word: Verdict) -> Answer:
-        """What was not seen and could not be seen here is no evidence against it."""
-        return replace(self, p_no=1.0, otherwise=word)
+    def not_denied(self, word: Verdict, seen: bool = False) -> Answer:
+        """What was not seen and could not be seen here is no evidence against it; what was seen,
+        and is not sure, stays open; what is missing may still be seen.
+        """
+        keeps = seen or self.otherwise == "not run"
+        return replace(self, p_no=1.0, otherwise=self.otherwise if keeps else word)
 
     @property
     def opposite(self) -> Answer:
