@@ -55,13 +55,13 @@ def _rows(grid: Grid, variant: str) -> list[list[Value]]:
         low, high = (100 * bound for bound in estimate.interval())
         in_the_end = by_dataset(_more(grid, variant, k, IN_THE_END))
         known = math.isfinite(low)
-        error = [round(100 * math.sqrt(v), 2) for v in (estimate.by_seed, estimate.by_text)]
+        error = [f"{100 * math.sqrt(v):.2f}" for v in (estimate.by_seed, estimate.by_text)]
         rows.append(
             [
                 variant or "fedavg",
                 *(k, len(samples), f"{sum(m > 0 for m in margins)} of {len(margins)}"),
-                round(100 * estimate.mean, 2),
-                *((round(low, 2), round(high, 2)) if known else (None, None)),
+                f"{100 * estimate.mean:.2f}",
+                *((f"{low:.2f}", f"{high:.2f}") if known else (None, None)),
                 *(error if known else (None, None)),
                 *((p, estimate.p_within(SAME)) if known else (None, None)),
                 _shown(in_the_end),

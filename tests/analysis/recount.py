@@ -35,10 +35,15 @@ def _one(
     limit = chance + 3 * math.sqrt(chance * (1 - chance) / num_test)
 
     base = at_budget = None
+    late = []
     for record in baseline:
         if record["round"] == budget:
             base = record["test/accuracy"]
+        if budget / 2 < record["round"] <= budget and "test/accuracy" in record:
+            late.append(record["test/accuracy"])
     assert base is not None
+    in_the_end = sum(late[-3:]) / len(late[-3:])
+    kept = None
     meaningful = base > limit
 
     reached_after = sent = None
@@ -56,6 +61,8 @@ def _one(
         if meaningful and met and reached_after is None:
             reached_after, sent = record["round"], record["comm/bytes"]
 
+    if meaningful:
+        kept = (at_budget - chance) / (in_the_end - chance) if config["clients"] > 1 else 1.0
     if config["clients"] == 1:
         outcome = "baseline"
     elif not meaningful:
@@ -74,7 +81,7 @@ def _one(
         "steps": str(reached_after * config["steps/per_round"]) if reached_after else "",
         "bytes": str(int(sent)) if sent is not None else "",
         "accuracy": at_budget,
-        "retention": (at_budget - chance) / (base - chance) if meaningful else None,
+        "retention": kept,
         "cap": last,
     }
 

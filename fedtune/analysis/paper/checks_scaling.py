@@ -79,12 +79,15 @@ def _rounds_rise(evidence: Evidence, cells: Sequence[Cell]) -> Part:
     due = rise_is_due(evidence, known)
     missing = evidence.missing([cell.clients for cell in known])
     answer = _trend(slope, rows, due.truth).unless_missing(missing)
-    told = f"{show(slope)} a doubling{alike(slope, claims.RISE, str(claims.RISE))}"
+    least = f"{2**claims.RISE - 1:.0%}"
+    told = slope.shown(lambda value: f"{2**value:.2f}") if slope.values else "–"
+    told += alike(slope, claims.RISE, least)
     return Part(
         what,
         answer,
-        f"{evidence.medians(known)}; slope of log2 {told}{due.why}{unknown_for(missing)}",
-        f"a rising trend, by more than {claims.RISE} a doubling",
+        f"{evidence.medians(known)}; times {told} with each doubling{due.why}"
+        + unknown_for(missing),
+        f"a rising trend, by more than {least} a doubling",
         {seed: [str(rounds) for rounds in row] for seed, row in rows.items()},
     )
 

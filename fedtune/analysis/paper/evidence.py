@@ -116,7 +116,7 @@ def gradual_decline(evidence: Evidence, cells: Sequence[Cell], quantity: Quantit
             f"{where}: {name} falls with K",
             below(slope, -least).unless_missing(missing),
             f"slope {told}; {ends}{gap}",
-            f"a slope below −{least}",
+            f"slope below -{least}",
             slope.values,
         ),
         _no_steep_doubling(where, name, same_seeds, missing),
