@@ -61,7 +61,7 @@ def steps_to(trial: TrackedTrial, level: float) -> Passage:
     """After how many sequential steps a trial gets to an accuracy."""
     metric = trial.rule.metric
     points = [
-        (r["steps/sequential"], r[metric]) for r in trial.records if r["round"] and metric in r
+        (int(r["steps/sequential"]), r[metric]) for r in trial.records if r["round"] and metric in r
     ]
     return first_passage(points, level)
 

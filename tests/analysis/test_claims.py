@@ -309,6 +309,21 @@ def test_where_steps_alone_suffice_no_failure_is_no_evidence() -> None:
     assert "one client takes up to 512 steps, K = 32 has 320" in found["C6"].parts[0].numbers
 
 
+def test_steps_are_whole_numbers_although_mlflow_has_them_as_floats() -> None:
+    grid = in_memory(run_all(whole_grid(seeds=range(2)), quickly(0.2)))
+    tracked = [
+        replace(
+            t, records=[r | {"steps/sequential": float(r["steps/sequential"])} for r in t.records]
+        )
+        for t in grid.trials
+    ]
+
+    parts = [part for claim in judge(Grid(tuple(tracked))) for part in claim.parts]
+
+    assert any("up to 512 steps" in part.numbers for part in parts)
+    assert not any("512.0" in part.numbers for part in parts)
+
+
 def test_a_series_of_ones_is_a_lack_of_resolution_until_steps_say_otherwise() -> None:
     """Six numbers of clients that all get there in their first round: nothing can be told apart,
     whatever a single trial does more or less.

@@ -180,10 +180,12 @@ def together(parts: Sequence[Part]) -> Checked:
 
 
 def alike(sample: Sample, margin: float, shown: str) -> str:
-    """Whether a difference is shown to be smaller than its margin, in either direction (TOST)."""
+    """Whether a difference is shown to be smaller than its margin in either direction (TOST at 5 %,
+    for this comparison alone).
+    """
     if sample.estimate.p_within(margin) > 2 * ONE_SIDED:
         return ""
-    return f"; shown to be the same within ±{shown}"
+    return f"; taken alone, the same within ±{shown}"
 
 
 def told(parts: Sequence[Part]) -> str:
