@@ -21,7 +21,7 @@ from support import (
     trial_configs,
 )
 
-from fedtune.commands import main as front_door
+from fedtune.commands import cli as front_door
 
 HEAVY = (
     *("torch", "ray", "mlflow", "transformers", "datasets", "optuna", "numpy", "rich"),
