@@ -14,7 +14,7 @@ from fedtune.config.checks import (
 )
 from fedtune.config.fields import FIELDS, GROUPS, LATER, OF_CLIENTS, UNHASHED, fields_for, mark_of
 from fedtune.config.names import DISTILLING, SERVER_OPTIMIZERS, strategy_name
-from fedtune.config.trial import TrialConfig
+from fedtune.config.trial import TrialConfig, fields_about
 
 __all__ = [
     "DISTILLING",
@@ -29,6 +29,7 @@ __all__ = [
     "check_value",
     "choices",
     "comma_is_value",
+    "fields_about",
     "fields_for",
     "find_faults",
     "mark_of",

@@ -142,6 +142,12 @@ def _client_faults(sound: Mapping[str, Any]) -> list[Fault]:
             for name, value in plain.items()
             if name in sound and sound[name] != value
         ]
+        if sound.get("head_init") == "per_client" and sound.get("clients") != 1:
+            what = (
+                "takes a client's change for the mean of its gradients; with head_init=per_client "
+                "a part of it is that the client began elsewhere; allowed is shared"
+            )
+            faults.append(Fault("strategy", strategy, what))
     if strategy in DISTILLING:
         faults += _texts_to_distil_on(sound)
     clients, share = sound.get("clients"), sound.get("participation")

@@ -113,3 +113,16 @@ def _spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _either(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+
+
+def fields_about(field: str, config: TrialConfig) -> list[str]:
+    """``field`` and those that need it, directly or through another, where ``config`` has other
+    values than the defaults.
+    """
+    about = [field]
+    for name in TrialConfig.model_fields:  # one that needs another comes after it
+        needs = mark_of(name, Needs)
+        if needs and needs.field in about:
+            about.append(name)
+    fields = TrialConfig.model_fields
+    return [name for name in about if getattr(config, name) != fields[name].default]

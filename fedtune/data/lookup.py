@@ -86,6 +86,11 @@ class Location:
         """The folder or the file, where it is one."""
         return self.folder or self.file
 
+    @property
+    def origin(self) -> Path | str:
+        """What tells it from every other data set, however it is named."""
+        return self.place or self.hub_id or self.name
+
     def files(self) -> list[Path]:
         """Every file that is part of it, in order. Raises BadInput for a folder of far too many."""
         if self.folder is None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedtune.config import TrialConfig
 from fedtune.data import skewed
-from fedtune.errors import BadInput
+from fedtune.errors import BadInput, Fault
 from fedtune.randomness import derive_seed, generator
 
 
@@ -81,7 +81,25 @@ def own_partition(draw: Draw, labels: np.ndarray, config: TrialConfig) -> Partit
     for fault, is_so in told.items():
         if is_so:
             raise BadInput.of("partition", None, fault)
+    without_step = dropped(config, [len(c) for c in clients])
+    if without_step:
+        raise BadInput([without_step])
     return Partition([torch.from_numpy(c) for c in clients])
+
+
+def dropped(config: TrialConfig, sizes: Sequence[int]) -> Fault | None:
+    """What is wrong where ``drop_last`` would leave a client of these sizes without a step."""
+    least = min(sizes)
+    if not config.drop_last or least >= config.batch_size:
+        return None
+    everybody = max(sizes) < config.batch_size
+    what = (
+        f"would drop everything: {least} examples per client do not fill"
+        if everybody
+        else f"would leave a client without a step: its {least} examples do not fill"
+    )
+    way_out = f"{what} one batch of {config.batch_size}; lower batch_size or clients"
+    return Fault("drop_last", True, way_out)
 
 
 def partition(

@@ -26,7 +26,7 @@ Amount = int | Literal["all"]
 class Examples:
     """The examples of a trial, before they are spread over clients.
 
-    ``distill`` are the texts that the server distils on, whose labels nobody looks at.
+    ``distill`` are the texts that the server distils on, whose labels train nobody.
     ``test_fraction`` of each class was drawn for testing; None where the data set has a test split.
     """
 

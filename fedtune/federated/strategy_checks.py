@@ -43,20 +43,22 @@ def server_left_alone(strategy: FedAvg, server: Server, params_digest: str) -> I
             )
 
 
-def own_metrics(
-    strategy: FedAvg, told: Mapping[str, float], taken: Collection[str]
-) -> dict[str, float]:
-    """What the strategy tells of a round. Raises ValueError unless those are finite numbers under
-    names of their own: with a slash, not ``taken`` by another metric, not of an evaluation.
+#: What fedtune itself tells of a trial.
+_RESERVED = (
+    *("test/", "validation/", "summary/", "data/", "model/", "stages/", "by_clients/", "system/"),
+    *("time/", "throughput/", "clients/accuracy_"),
+)
+
+
+def check_metrics(strategy: FedAvg, told: Mapping[str, float], taken: Collection[str]) -> None:
+    """Raise ValueError unless what a strategy tells of a round are finite numbers under names of
+    their own: with a slash, and neither ``taken`` nor reserved.
     """
-    found = {name: float(value) for name, value in told.items()}
-    for name, value in found.items():
-        is_own = "/" in name and name not in taken
-        is_own = is_own and not name.startswith(("test/", "validation/"))
+    for name, value in told.items():
+        is_own = "/" in name and name not in taken and not name.startswith(_RESERVED)
         if not (is_own and math.isfinite(value)):
             allowed = "are finite numbers under names with a slash that no other metric has"
             raise _unfit(strategy, "metrics", f"{name!r}: {value}", allowed)
-    return found
 
 
 def _unfit(strategy: FedAvg, method: str, given: str, allowed: str) -> ValueError:

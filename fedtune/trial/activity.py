@@ -20,8 +20,8 @@ _PAUSE_S = 1.0
 
 
 class Activity(NamedTuple):
-    """``doing`` (``trains``, ``evaluates``, ``loads model``) for round ``round_num``: ``done`` of
-    ``total`` examples, 0 of 0 where there are none to count.
+    """``doing`` (``trains``, ``distils``, ``evaluates``, ``loads model``) for round ``round_num``:
+    ``done`` of ``total`` examples, 0 of 0 where there are none to count.
     """
 
     round_num: int

@@ -21,7 +21,7 @@ class ClientData:
     """Who has what. ``counts`` (K, C) are each client's training examples of each class;
     ``groups`` the names of the groups that a natural partition has given to each; ``owners`` (n,)
     the client of each test example, by its group, -1 for nobody's, or None where test examples
-    belong to no client. ``differ`` is whether clients differ by more than chance.
+    belong to no client. ``differ`` is whether they were spread otherwise than uniformly (``iid``).
     """
 
     clients: Sequence[Tensor]
@@ -63,7 +63,7 @@ class ClientData:
     def accuracies(self, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
         """The model as each client finds it: its accuracy on the test examples of the client's own
         groups where every client has some, else that on each class, weighted by the client's shares
-        of the classes. Nothing where clients have the same to within chance.
+        of the classes. Nothing with the partition ``iid``.
 
         ``labels`` and ``predictions`` (n,) are of the test examples.
         """

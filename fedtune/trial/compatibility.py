@@ -8,6 +8,7 @@ import torch
 
 from fedtune.config import TrialConfig
 from fedtune.data.batches import DeviceSplit
+from fedtune.data.partition import dropped
 from fedtune.data.splits import Examples
 from fedtune.data.token_arrays import Tokens
 from fedtune.errors import BadInput, Fault, first_line
@@ -54,19 +55,10 @@ def _partition_faults(config: TrialConfig, examples: Examples) -> list[Fault]:
         message = f"allowed is at most the number of training examples, which is {available}"
         return [Fault("clients", config.clients, message)]
     try:
-        least = min(partition_examples(examples, config).sizes)
+        fault = dropped(config, partition_examples(examples, config).sizes)
     except BadInput as bad:
         return list(bad.faults)
-    if config.drop_last and least < config.batch_size:
-        everybody = config.partition == "iid"
-        what = (
-            f"would drop everything: {least} examples per client do not fill"
-            if everybody
-            else f"would leave a client without a step: its {least} examples do not fill"
-        )
-        way_out = f"{what} one batch of {config.batch_size}; lower batch_size or clients"
-        return [Fault("drop_last", True, way_out)]
-    return []
+    return [fault] if fault else []
 
 
 @torch.inference_mode()

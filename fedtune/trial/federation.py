@@ -24,7 +24,7 @@ from fedtune.federated.local import Diverged, recipe_of
 from fedtune.federated.round import RoundResult, federated_round
 from fedtune.federated.strategies import strategy_of
 from fedtune.federated.strategy import Server, bytes_sent
-from fedtune.federated.strategy_checks import own_metrics, server_left_alone
+from fedtune.federated.strategy_checks import check_metrics, server_left_alone
 from fedtune.models.classifier import load_classifier
 from fedtune.trial import checkpoint
 from fedtune.trial.activity import Watch, counting, unwatched
@@ -128,11 +128,14 @@ class Federation:
         if self.flat.buffers_digest() != self._buffers:
             raise RuntimeError("training changed the model's buffers, which FedAvg cannot average")
         record = self._of_training(round_num, result, len(cohort), elapsed)
-        record |= own_metrics(self.strategy, result.further, record)
+        further = {name: float(value) for name, value in result.further.items()}
+        if self._is_watched:
+            check_metrics(self.strategy, further, record)
+        record |= further
         if evaluates:
             record |= self._evaluate(server, round_num)
             record["time/eval_s"] += self._judging_s
-        if "stages/ensemble" in record:
+        if self._pool is not None and evaluates:
             record["stages/distilled"] = record["test/accuracy"]
         self.server, self._digests = server, digests
         self._totals = {name: record[name] for name in self._totals}

@@ -6,7 +6,6 @@ Everything here is remembered in the process, since a plan asks several times fo
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def make_pool(config: TrialConfig, model: ModelSource, text_column: str, progres
     """
     dataset = config.distill_dataset
     with blaming("distill_dataset", dataset, ("dataset", "dataset_config", "text_column")):
-        if resolve(dataset) == replace(resolve(config.dataset), name=dataset):
+        if resolve(dataset).origin == resolve(config.dataset).origin:
             message = "is what is trained on; set some of it aside with distill_examples instead"
             raise BadInput.of("distill_dataset", dataset, message)
         tokenizer = states(model.directory / name for name in TOKENIZER_FILES)

@@ -85,7 +85,7 @@ def simulate(
     if store is not None and not str(store):
         raise BadInput.of("store", store, "allowed is a folder; for none leave store out")
     own = Own(strategy, partition)
-    check_own(own, store)
+    check_own(own, config, store)
     if store is not None:
         store = expanded(store).absolute()  # the caller may change the folder between two rounds
         check_writable("store", store)

@@ -221,6 +221,12 @@ CASES = [
         weight_decay=0.1,
     ),
     run_case(
+        "SCAFFOLD from heads of their own",
+        ["strategy='scaffold'", "head_init=per_client", "began elsewhere"],
+        strategy="scaffold",
+        head_init="per_client",
+    ),
+    run_case(
         "two optimisers of the server",
         ["server_optimizer='yogi'", "strategy=fedadam is fedavg with server_optimizer=adam"],
         strategy="fedadam",

@@ -19,6 +19,15 @@ from fedtune.errors import BadInput
 Write = Callable[..., Path]
 
 
+def test_a_data_set_is_another_where_its_place_or_else_its_name_is(tmp_path: Path) -> None:
+    places = [tmp_path / "a", tmp_path / "b"]
+    for place in places:
+        place.mkdir()
+    names = ["toy", "bbc-news", "sotu", "some/one", "some/other", *map(str, places)]
+    assert len({resolve(name).origin for name in names}) == len(names)
+    assert resolve(str(places[0])).origin == resolve(f"{tmp_path}/b/../a/").origin
+
+
 def test_a_folder_in_the_data_home_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_json: Write
 ) -> None:

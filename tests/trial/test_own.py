@@ -198,3 +198,42 @@ def test_the_servers_model_may_not_be_changed_in_place(
     next(records)
     with pytest.raises(ValueError, match=r"InPlace changes server\.params in place"):
         next(records)
+
+
+@pytest.mark.parametrize(
+    ("own", "settings", "field"),
+    [
+        ({"strategy": Halved()}, {"strategy": "fedprox"}, "strategy"),
+        ({"strategy": Halved()}, {"strategy": "one-shot", "distill_examples": 8}, "strategy"),
+        ({"strategy": Halved()}, {"server_optimizer": "adam"}, "server_optimizer"),
+        ({"partition": in_turn}, {"partition": "dirichlet"}, "partition"),
+        ({"partition": in_turn}, {"partition_alpha": 0.1}, "partition_alpha"),
+    ],
+    ids=str,
+)
+def test_settings_that_ones_own_would_put_out_of_effect_are_refused(
+    own: dict[str, Any], settings: dict[str, Any], field: str, bert: str
+) -> None:
+    with pytest.raises(BadInput, match=f"{field}.*has no effect beside a .* of your own"):
+        rounds(quick(bert, **settings), **own)
+
+
+def test_clients_of_ones_own_that_would_be_left_without_a_step_are_refused(bert: str) -> None:
+    def unequal(labels: np.ndarray, k: int, rng: np.random.Generator) -> list[np.ndarray]:
+        rest = np.arange(1, len(labels))
+        return [np.array([0]), *np.array_split(rest, k - 1)]
+
+    with pytest.raises(BadInput, match="leave a client without a step: its 1 examples"):
+        rounds(quick(bert, drop_last=True), partition=unequal)
+
+
+@pytest.mark.parametrize(
+    "name", ["stages/ensemble", "clients/accuracy_worst", "time/eval_s", "summary/final_accuracy"]
+)
+def test_a_metric_under_a_name_that_is_fedtunes_is_refused(name: str, bert: str) -> None:
+    class Telling(fedtune.FedAvg):
+        def metrics(self, memory: Any) -> dict[str, float]:
+            return {name: 1.0}
+
+    with pytest.raises(ValueError, match=rf"Telling.metrics gives '{name}'"):
+        rounds(quick(bert, eval_every=2), strategy=Telling())
