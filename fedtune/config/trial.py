@@ -68,6 +68,11 @@ class TrialConfig(TrialFields):
         """Does the server train on what the clients' models say of texts?"""
         return self.strategy in DISTILLING
 
+    @property
+    def is_one_shot(self) -> bool:
+        """Is it one round, in which clients train to the end? Its baseline has its usual rounds."""
+        return self.strategy == "one-shot"
+
     def without_effect(self) -> dict[str, str]:
         """The settings that were changed and do nothing in this combination, each with the reason.
 

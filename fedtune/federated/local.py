@@ -96,7 +96,7 @@ class LocalTraining:
 def recipe_of(config: TrialConfig) -> LocalTraining:
     """What every client of this (settled) trial does in a round."""
     assert isinstance(config.learning_rate, float)
-    epochs = config.one_shot_epochs if config.strategy == "one-shot" else config.local_epochs
+    epochs = config.one_shot_epochs if config.is_one_shot else config.local_epochs
     assert isinstance(epochs, int)
     return LocalTraining(
         local_epochs=epochs,

@@ -39,10 +39,10 @@ def _other_lengths(plan: Plan, store: Path) -> list[str]:
     if earlier is None or not plan.grows:
         return []
     # one-shot has its own length, which is one round
-    now = {t.baseline_id: t.config for t in plan.trials if t.config.strategy != "one-shot"}
+    now = {t.baseline_id: t.config for t in plan.trials if not t.config.is_one_shot}
     differing: dict[str, set[int]] = {}
     for trial in earlier.trials:
-        if trial.config.strategy == "one-shot":
+        if trial.config.is_one_shot:
             continue
         config = now.get(trial.baseline_id)
         if config is None or trial.trial_id in plan.by_id():
@@ -72,7 +72,7 @@ def _fractions_without_effect(plan: Plan, spec: SweepSpec) -> list[str]:
 def _one_round(plan: Plan, spec: SweepSpec) -> list[str]:
     """A line for every setting of how long trials run, where one-shot is all that there is."""
     federated = [trial for trial in plan.trials if not trial.is_baseline]
-    if not federated or any(trial.config.strategy != "one-shot" for trial in federated):
+    if not federated or not all(trial.config.is_one_shot for trial in federated):
         return []
     fields = TrialConfig.model_fields
     asked = {

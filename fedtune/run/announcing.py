@@ -52,7 +52,7 @@ def _describe(plan: Plan) -> list[str]:
             lines.append(_groups(config, groups))
         if config.distils:
             lines.append(_distillation(trial))
-        if config.strategy == "one-shot":  # the baseline's line says the rest
+        if config.is_one_shot:  # the baseline's line says the rest
             continue
         lines.append(
             f"{config.model}: {facts['model/layers']} layers, {_drawn(trial)}learning_rate "
@@ -71,7 +71,7 @@ def _distillation(trial: Trial) -> str:
     texts = "texts"
     texts += " set aside from the training data" if aside else f" of {config.distill_dataset}"
     when = "after each round"
-    if config.strategy == "one-shot":
+    if config.is_one_shot:
         when = f"one round in any case, of {config.one_shot_epochs} local epochs; after it"
     return (
         f"{config.strategy}: {when} {config.distill_steps} steps of distillation on "

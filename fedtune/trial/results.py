@@ -130,6 +130,6 @@ def baseline_result(store: Path, trial: Trial, baseline: Trial | None = None) ->
 
 def _lengths(trial: Trial) -> dict[str, Any]:
     names = ["eval_every", "stop", "stop_on", "target_fraction"]
-    if trial.config.strategy != "one-shot":  # whose own length is one round
+    if not trial.config.is_one_shot:  # whose own length is one round
         names += ["budget_rounds", "max_rounds"]
     return {name: getattr(trial.config, name) for name in names}

@@ -56,9 +56,9 @@ def settle_distillation(config: TrialConfig, num_texts: int, rate: float) -> dic
     """
     if not config.distils:
         return {}
-    budget, is_one_shot = config.budget_rounds, config.strategy == "one-shot"
+    budget = config.budget_rounds
     assert isinstance(budget, int)
-    rounds = budget if is_one_shot else 1  # of the others that its only round stands for
+    rounds = budget if config.is_one_shot else 1  # of the others that its only round stands for
     steps, own_rate = config.distill_steps, config.distill_learning_rate
     if steps == "auto":
         steps = rounds * DISTILLATION_PASSES * math.ceil(num_texts / config.batch_size)
@@ -66,7 +66,7 @@ def settle_distillation(config: TrialConfig, num_texts: int, rate: float) -> dic
         "distill_steps": min(steps, MOST_ROUNDS),
         "distill_learning_rate": rate if own_rate == "auto" else own_rate,
     }
-    if is_one_shot:
+    if config.is_one_shot:
         epochs = config.one_shot_epochs
         epochs = rounds * config.local_epochs if epochs == "auto" else epochs
         settled["one_shot_epochs"] = min(epochs, MOST_ROUNDS)
