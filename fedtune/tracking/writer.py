@@ -214,7 +214,10 @@ class Writer:
                 self._describe(self._connection)
                 self._connection.open_sweep()
                 self.projection = self._connection
-            result = read_result(self._store, self.trials[trial_id])
+            trial = self.trials[trial_id]
+            # As this sweep asks for it: of another length in the store, perhaps, for another sweep.
+            baseline = self.trials.get(trial.baseline_id)
+            result = read_result(self._store, trial, baseline)
             if result.records:
                 self.projection.project(result, status)
             if trial_id in self._outcomes:

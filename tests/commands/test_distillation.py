@@ -112,3 +112,25 @@ def test_a_file_of_texts_alone(bert: str, tmp_path: Path) -> None:
     done = call(*toy_run(bert, "3", **settings, **own), "--no-ray", folder=tmp_path)
     assert done.code == 0, done.everything
     assert "2 steps of distillation on 20 texts of texts.jsonl" in " ".join(done.everything.split())
+
+
+def test_mlflow_holds_one_shot_against_the_baseline_of_this_launch(
+    bert: str, tmp_path: Path
+) -> None:
+    uri = new_database(tmp_path)
+    for budget in (2, 1):  # the store keeps the baseline as the longer launch asked for it
+        settings = SETTINGS | {"budget_rounds": budget, "distill_steps": 2, "name": "shorter"}
+        done = call(
+            *toy_run(bert, "3", **settings, strategy="one-shot"), "--no-ray", folder=tmp_path
+        )
+        assert done.code == 0, done.everything
+    (alone,) = (log for log in logs(tmp_path / "trials").values() if not log[-1]["comm/bytes"])
+    assert alone[1]["test/accuracy"] != alone[2]["test/accuracy"]
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("fedtune")
+    assert experiment is not None
+    wanted = "params.strategy = 'one-shot' and params.one_shot_epochs = '2'"
+    (run,) = client.search_runs([experiment.experiment_id], wanted)
+
+    assert run.data.metrics["summary/baseline_accuracy"] == alone[1]["test/accuracy"]
