@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from fedtune.config import TrialConfig
@@ -55,7 +56,33 @@ def _other_lengths(plan: Plan, store: Path) -> list[str]:
         f"{plan.name} has K = {', '.join(map(str, sorted(clients)))} with {what} from an earlier "
         "launch; name them in --clients too, and they go on as asked for now"
         for what, clients in differing.items()
+    ] + _other_one_shots(plan, earlier)
+
+
+def _other_one_shots(plan: Plan, earlier: Plan) -> list[str]:
+    """A line where one-shot was run to another length, which makes it another trial."""
+    lengths: dict[str, None] = {}
+    now = {_but_for_length(trial) for trial in plan.trials if trial.config.is_one_shot}
+    for trial in earlier.trials:
+        config = trial.config
+        if trial.trial_id in plan.by_id() or not config.is_one_shot:
+            continue
+        if _but_for_length(trial) in now:
+            lengths[
+                f"one-shot with one_shot_epochs {config.one_shot_epochs} and distill_steps "
+                f"{config.distill_steps}"
+            ] = None
+    return [
+        f"{plan.name} keeps {which} from an earlier launch, beside the trials of now and against "
+        "the baseline as asked for now; give a --name of its own to compare without it"
+        for which in lengths
     ]
+
+
+def _but_for_length(trial: Trial) -> str:
+    """The name of a one-shot trial without what follows from its budget."""
+    auto = {"one_shot_epochs": "auto", "distill_steps": "auto"}
+    return replace(trial, config=trial.config.model_copy(update=auto)).trial_id
 
 
 def _fractions_without_effect(plan: Plan, spec: SweepSpec) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fedtune.config import FIELDS, UNHASHED, TrialConfig
 from fedtune.errors import BadInput, did_you_mean, first_line
 from fedtune.paths import link_fault
 from fedtune.plan.plan import Plan
@@ -44,7 +46,8 @@ def _save(plan: Plan, store: Path, path: Path) -> None:
     trials, axes, source = plan.by_id(), set(plan.axes), plan.source
     earlier = earlier_plan(store, plan.name)
     if earlier and plan.grows:
-        trials, axes = earlier.by_id() | trials, axes | set(earlier.axes)
+        trials = earlier.by_id() | trials
+        axes = _telling_apart(trials.values(), axes | set(earlier.axes))
     content = source.get("sweep_file_sha256")
     if content and earlier and earlier.source.get("sweep_file_sha256") == content:
         source = earlier.source  # a file that moves to another commit unchanged is as old
@@ -55,6 +58,31 @@ def _save(plan: Plan, store: Path, path: Path) -> None:
         "trials": [{"trial_id": key, **t.to_dict()} for key, t in trials.items()],
     }
     write_atomically(path, yaml.safe_dump(values, sort_keys=False))
+
+
+def _telling_apart(trials: Iterable[Trial], axes: set[str]) -> set[str]:
+    """``axes``, and those further fields by which trials differ that are alike in these.
+
+    Each launch may have had one value of a field, or an ``auto`` that became another one.
+    """
+    found = dict.fromkeys(sorted({"model", "dataset", "clients", "seed"} | axes))
+
+    def alike() -> list[list[TrialConfig]]:
+        groups: dict[Hashable, list[TrialConfig]] = {}
+        for trial in trials:
+            key = trial.is_baseline, *map(trial.config.called, found)
+            groups.setdefault(key, []).append(trial.config)
+        return [group for group in groups.values() if len(group) > 1]
+
+    added, groups = set(axes), alike()
+    for field in FIELDS:
+        if field in found or field in UNHASHED:
+            continue
+        if any(len({config.called(field) for config in group}) > 1 for group in groups):
+            found[field] = None
+            added.add(field)
+            groups = alike()
+    return added
 
 
 def known_plans(store: Path) -> list[Path]:

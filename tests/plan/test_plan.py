@@ -214,6 +214,40 @@ def test_siblings_of_an_earlier_launch_with_another_budget_are_warned_of(
     assert warnings_of(make_plan(whole), whole, tmp_path) == []
 
 
+def test_one_shot_of_an_earlier_budget_is_told_of_and_told_apart(bert: str, tmp_path: Path) -> None:
+    def spec(budget: int, **axes: list[Any]) -> SweepSpec:
+        settings = {"distill_examples": 20, "budget_rounds": budget}
+        asked = spec_of(bert, {"clients": [2], **axes}, strategy="one-shot", **settings)
+        return replace(asked, grows=True)
+
+    save_plan(make_plan(spec(2)), tmp_path)
+    assert warnings_of(make_plan(spec(2, seed=[1])), spec(2, seed=[1]), tmp_path) == []
+    assert warnings_of(make_plan(spec(3, seed=[1])), spec(3, seed=[1]), tmp_path) == []
+
+    (line,) = warnings_of(make_plan(spec(3)), spec(3), tmp_path)
+    save_plan(make_plan(spec(3)), tmp_path)
+
+    earlier = make_plan(spec(2)).trials[-1].config
+    assert f"keeps one-shot with one_shot_epochs {earlier.one_shot_epochs} and distill" in line
+    whole = load_plan(tmp_path, "study")
+    assert whole.axes == ("one_shot_epochs",)
+    rows = [names.run_name(trial, whole.axes) for trial in whole.trials]
+    assert len(set(rows)) == len(rows) == 3, "the baseline is one"
+
+
+def test_launches_of_one_name_with_one_value_each_are_told_apart(bert: str, tmp_path: Path) -> None:
+    for rate, strategy in ((0.05, "fedavg"), (0.1, "fedavg"), (0.1, "fedadam")):
+        axes = {"clients": [2], "learning_rate": [rate]}
+        spec = spec_of(bert, axes, strategy=strategy)
+        save_plan(make_plan(replace(spec, grows=True)), tmp_path)
+
+    whole = load_plan(tmp_path, "study")
+
+    assert whole.axes == ("learning_rate", "strategy")
+    rows = {names.run_name(trial, whole.axes) for trial in whole.trials}
+    assert len(rows) == len(whole.trials) == 5
+
+
 def test_a_plan_tells_its_trials_in_as_many_digits_as_a_tag_has_room_for(bert: str) -> None:
     plan = make_plan(spec_of(bert, {"clients": [2, 4]}))
     assert set(plan.tags()[names.TRIALS].split()) == set(plan.by_id())
