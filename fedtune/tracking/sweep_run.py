@@ -199,10 +199,12 @@ class SweepRun:
         return self._client.create_run(self._experiment_id, started, tags=named | own)
 
     def _has_other_params(self, run: Run) -> bool:
-        """Has this run, which is fedtune's own, parameters that are not the sweep's any more?"""
+        """Has this run, which is fedtune's own, parameters that are not the sweep's any more?
+
+        One more axis is a difference too: the points by K have other names then.
+        """
         params, known = self.told.params, run.data.params
-        differs = params and any(params.get(key) != value for key, value in known.items())
-        return bool(differs) and self._may_renew(run)
+        return bool(params and known and params != known) and self._may_renew(run)
 
     def _may_renew(self, run: Run) -> bool:
         """Is the run fedtune's own? One that `mlflow run` or a script of the user's made is not."""

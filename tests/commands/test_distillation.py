@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from support import call, logs, new_database, toy_run
+from support import call, logs, new_database, sweep_run, toy_run
 
 from fedtune.data import toy
 
@@ -134,3 +134,6 @@ def test_mlflow_holds_one_shot_against_the_baseline_of_this_launch(
     (run,) = client.search_runs([experiment.experiment_id], wanted)
 
     assert run.data.metrics["summary/baseline_accuracy"] == alone[1]["test/accuracy"]
+    medians = {k for k in sweep_run(client, "shorter").data.metrics if "final_accuracy_median" in k}
+    ends = {name.rpartition("/")[2] for name in medians}
+    assert ends == {"one_shot_epochs 2", "one_shot_epochs 4"}, "they are no seeds of one another"
