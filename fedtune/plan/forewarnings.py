@@ -21,7 +21,7 @@ def warnings_of(plan: Plan, spec: SweepSpec, store: Path) -> list[str]:
     """
     lines = list(spec.unused_overrides()) + _other_lengths(plan, store)
     lines += spec.settings_without_effect() + _fractions_without_effect(plan, spec)
-    lines += _one_round(plan, spec) + _set_aside_for_nobody(plan)
+    lines += _one_round(plan, spec) + _computed_twice(plan) + _set_aside_for_nobody(plan)
     for trial in plan.trials:
         lines += settings_without_effect(trial.config)
         lines += _names_alike(trial)
@@ -108,7 +108,35 @@ def _one_round(plan: Plan, spec: SweepSpec) -> list[str]:
         for name in ("max_rounds", "stop")
         if (value := getattr(config, name)) != fields[name].default
     }
-    return [f"{each} has no effect: one-shot is one round" for each in sorted(asked)]
+    lines = [f"{each} has no effect: one-shot is one round" for each in sorted(asked)]
+    rare = sorted({trial.config.eval_every for trial in federated} - {1})
+    return lines + [
+        f"eval_every={number} has no effect on one-shot: its only round is evaluated"
+        for number in rare
+    ]
+
+
+def _computed_twice(plan: Plan) -> list[str]:
+    """A line for one-shot trials that differ in local_epochs alone, which plays no part in them.
+
+    Their baselines differ, so they are not one trial.
+    """
+    alike: dict[str, set[TrialConfig]] = {}
+    for trial in plan.trials:
+        if trial.config.is_one_shot:
+            same = trial.config.model_copy(update={"local_epochs": 1})
+            alike.setdefault(replace(trial, config=same).trial_id, set()).add(trial.config)
+    found: dict[tuple[int, ...], set[int]] = {}
+    for configs in alike.values():
+        epochs = tuple(sorted({config.local_epochs for config in configs}))
+        if len(epochs) > 1:
+            found.setdefault(epochs, set()).update(c.num_clients for c in configs)
+    return [
+        f"one-shot at K = {', '.join(map(str, sorted(clients)))} is computed {len(epochs)} times "
+        f"for local_epochs {', '.join(map(str, epochs))}: with one_shot_epochs given, these change "
+        "the baselines alone"
+        for epochs, clients in found.items()
+    ]
 
 
 def _set_aside_for_nobody(plan: Plan) -> list[str]:
@@ -150,21 +178,39 @@ def _names_alike(trial: Trial) -> list[str]:
 
 
 def _cannot_learn(trial: Trial) -> list[str]:
+    """A line for clients that take too few steps at their rate, and for one-shot's server, whose
+    student starts from what the clients started from.
+    """
     config = trial.config
     if config.client_optimizer != "sgd":
         return []
     # The name may be that of another machine, so the model's card tells whether it is a miniature.
     has_card = card_learning_rate(Path(trial.model_dir)) != PAPER_LEARNING_RATE
-    steps = data_facts(trial)["steps/per_round"] * trial.stop_rule.last
-    path = float(config.learning_rate) * steps / (1 - config.momentum)
     seen = _SEEN_AT_CHANCE[has_card]
-    if path >= seen:
-        return []
-    return [
-        f"clients={config.clients} on {config.dataset} may learn nothing: learning_rate "
-        f"{config.learning_rate:g} x {steps} sequential steps is {path:.2g}, and published trials "
-        f"have stayed at chance up to {seen:g}; raise learning_rate or max_rounds"
-    ]
+    steps = {"learning_rate": data_facts(trial)["steps/per_round"] * trial.stop_rule.last}
+    longer = {"learning_rate": _length(config), "distill_learning_rate": "distill_steps"}
+    if config.is_one_shot:
+        steps["distill_learning_rate"] = config.distill_steps
+    strategy = "" if config.is_baseline else f" with {config.called('strategy')}"
+    lines = []
+    for field, number in steps.items():
+        rate = float(getattr(config, field))
+        path = rate * number / (1 - config.momentum)
+        what = "sequential steps" if field == "learning_rate" else "steps of distillation"
+        if path < seen:
+            lines.append(
+                f"clients={config.clients}{strategy} on {config.dataset} may learn nothing: "
+                f"{field} {rate:g} x {number} {what} is {path:.2g}, and published trials have "
+                f"stayed at chance up to {seen:g}; raise {field} or {longer[field]}"
+            )
+    return lines
+
+
+def _length(config: TrialConfig) -> str:
+    """The setting that lets the clients of a trial take more steps."""
+    if config.is_one_shot:
+        return "one_shot_epochs"
+    return "budget_rounds" if config.is_baseline else "max_rounds"
 
 
 def _rate_not_its_own(config: TrialConfig) -> list[str]:

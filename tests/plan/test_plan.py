@@ -158,13 +158,44 @@ def test_a_hopeless_rate_is_warned_of_and_a_good_one_is_not(bert: str, tmp_path:
     hopeless = spec_of(bert, {"clients": [64]}, learning_rate=2e-5, batch_size=32)
     good = spec_of(bert, {"clients": [4]})
 
-    (warning,) = (
-        w for w in warnings_of(make_plan(hopeless), hopeless, tmp_path) if "clients=64" in w
-    )
+    warned, alone = sorted(warnings_of(make_plan(hopeless), hopeless, tmp_path), reverse=True)
 
-    assert "may learn nothing" in warning
-    assert "raise learning_rate" in warning
+    assert "clients=64 with fedavg on toy may learn nothing" in warned
+    assert warned.endswith("raise learning_rate or max_rounds")
+    assert "clients=1 on toy may learn nothing" in alone
+    assert alone.endswith("raise learning_rate or budget_rounds"), "a baseline runs its budget"
     assert warnings_of(make_plan(good), good, tmp_path) == []
+
+
+def test_one_shot_is_warned_of_by_its_own_name_and_settings(bert: str, tmp_path: Path) -> None:
+    def warned(**settings: Any) -> list[str]:
+        settings = {"strategy": "one-shot", "distill_examples": 20} | settings
+        spec = spec_of(bert, {"clients": [8]}, **settings)
+        lines = warnings_of(make_plan(spec), spec, tmp_path)
+        return [line for line in lines if "clients=8" in line]
+
+    assert warned() == []
+    (server,) = warned(distill_steps=1, distill_learning_rate=0.01)
+    assert "with one-shot on toy may learn nothing: distill_learning_rate 0.01 x 1 step" in server
+    assert server.endswith("raise distill_learning_rate or distill_steps")
+    (clients,) = warned(learning_rate=1e-4, distill_learning_rate=0.05)
+    assert clients.endswith("raise learning_rate or one_shot_epochs")
+    feddf = {"strategy": "feddf", "distill_steps": 1, "distill_learning_rate": 0.01}
+    assert warned(**feddf) == [], "its student starts from the clients' mean"
+
+
+def test_a_setting_that_does_nothing_in_one_shot_is_told(bert: str, tmp_path: Path) -> None:
+    def warned(epochs: list[int], **settings: Any) -> list[str]:
+        settings = {"strategy": "one-shot", "distill_examples": 20} | settings
+        spec = spec_of(bert, {"clients": [2, 4], "local_epochs": epochs}, **settings)
+        return warnings_of(make_plan(spec), spec, tmp_path)
+
+    assert warned([1, 2]) == [], "auto makes other lengths of them"
+    assert warned([2], one_shot_epochs=3) == []
+    (line,) = warned([1, 2], one_shot_epochs=3, distill_steps=30)
+    assert line.startswith("one-shot at K = 2, 4 is computed 2 times for local_epochs 1, 2")
+    (line,) = warned([2], eval_every=2)
+    assert line == "eval_every=2 has no effect on one-shot: its only round is evaluated"
 
 
 def test_a_miniature_is_warned_of_only_where_a_published_trial_stayed_at_chance() -> None:
