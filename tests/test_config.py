@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from fedtune.config import (
     FIELDS,
+    SERVER_OPTIMIZERS,
     UNHASHED,
     TrialConfig,
     allowed,
@@ -20,8 +21,10 @@ from fedtune.config import (
     choices,
     comma_is_value,
     find_faults,
+    mark_of,
     parse_text,
 )
+from fedtune.config.kinds import Needs
 from fedtune.errors import BadInput, did_you_mean
 from fedtune.plan.forewarnings import settings_without_effect
 
@@ -420,6 +423,14 @@ def test_choices_are_known_for_fields_of_words_only() -> None:
     for field in FIELDS:
         assert choices(field) == WORDS.get(field, ())
         assert allowed(field)
+
+
+def test_the_servers_optimiser_says_which_strategies_it_does_not_join() -> None:
+    needs = mark_of("server_optimizer", Needs)
+    assert needs is not None
+    plain = set(choices("strategy")) - set(SERVER_OPTIMIZERS)
+    description = str(TrialConfig.model_fields["server_optimizer"].description)
+    assert {name for name in plain if name in description} == plain - set(needs.values)
 
 
 @pytest.mark.parametrize(

@@ -304,7 +304,8 @@ class TrialFields(BaseModel):
         ),
         OfClients(),
     ] = Field(
-        "none", description="takes the clients' mean change as a gradient; joins any strategy"
+        "none",
+        description="takes the clients' mean change as a gradient; joins any strategy but one-shot",
     )
     server_learning_rate: Annotated[
         Rate,
