@@ -65,7 +65,7 @@ def _telling_apart(trials: Iterable[Trial], axes: set[str]) -> set[str]:
 
     Each launch may have had one value of a field, or an ``auto`` that became another one.
     """
-    found = dict.fromkeys(sorted({"model", "dataset", "clients", "seed"} | axes))
+    found = dict.fromkeys(sorted({"clients"} | axes))  # K is always shown
 
     def alike() -> list[list[TrialConfig]]:
         groups: dict[Hashable, list[TrialConfig]] = {}

@@ -266,6 +266,14 @@ def test_one_shot_of_an_earlier_budget_is_told_of_and_told_apart(bert: str, tmp_
     assert len(set(rows)) == len(rows) == 3, "the baseline is one"
 
 
+def test_seeds_of_several_launches_are_told_apart_in_the_table(bert: str, tmp_path: Path) -> None:
+    for seed, clients in ((0, 2), (1, 2), (1, 4)):
+        spec = spec_of(bert, {"clients": [clients]}, seed=seed)
+        save_plan(make_plan(replace(spec, grows=True)), tmp_path)
+        axes = load_plan(tmp_path, "study").axes
+        assert axes == (("seed",) if seed else ()), "K has a column in any case"
+
+
 def test_launches_of_one_name_with_one_value_each_are_told_apart(bert: str, tmp_path: Path) -> None:
     for rate, strategy in ((0.05, "fedavg"), (0.1, "fedavg"), (0.1, "fedadam")):
         axes = {"clients": [2], "learning_rate": [rate]}
