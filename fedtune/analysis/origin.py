@@ -14,8 +14,8 @@ _BY_SERIES = ("learning_rate", "budget_rounds", "max_rounds", "text_column", "la
 #: What names a trial, and what is told elsewhere on the page.
 _TOLD = {
     *("clients", "seed", "sweep", "kind", "trial_id", "baseline_trial_id"),
-    *("model_hash", "dataset_hash", "outcome", "collapsed", "diverged", "predictions"),
-    *("logged_model", "hardware", "libraries", "writer", "partition_file"),
+    *("model_hash", "dataset_hash", "pool_hash", "outcome", "collapsed", "diverged"),
+    *("predictions", "logged_model", "hardware", "libraries", "writer", "partition_file"),
 }
 
 
@@ -24,10 +24,12 @@ def trained_on(grid: Grid) -> Table:
     for all series in which these are the same.
     """
     labels: dict[tuple[Value, ...], list[str]] = {}
+    pools = any(names.POOL_HASH in trial.tags for trial in grid.trials)
     for series in grid.series:
         trials = [t for cell in grid.cells(series) for t in cell.trials.values()]
         dataset = trials[0].dataset.removesuffix(f", {trials[0].spread}")
-        row = (series.model, dataset, *_sizes(trials))
+        pool = [" / ".join(v[:12] for v in _values(trials, "pool_hash"))] if pools else []
+        row = (series.model, dataset, *_sizes(trials), *pool)
         labels.setdefault(row, []).append(series.label)
     rows: list[list[Value]] = [
         [of[0] if len(of) == 1 else model, *rest] for (model, *rest), of in labels.items()
@@ -36,11 +38,11 @@ def trained_on(grid: Grid) -> Table:
         "trained-on",
         "Models and data sets",
         "Hashes are SHA-256, cut to 12 digits: of the initial weights and the configuration, and "
-        "of the tokens and labels used.",
+        f"of the tokens and labels used{' and of the texts distilled on' if pools else ''}.",
         [
             *("model", "data set", "parameters", "layers", "training examples", "test examples"),
             *("classes", "chance", "learning rate", "budget (rounds)", "cap (rounds)"),
-            *("model hash", "data hash"),
+            *("model hash", "data hash", *(["hash of texts distilled on"] if pools else [])),
         ],
         rows,
     )

@@ -128,11 +128,6 @@ class TrackedTrial:
         return int(self.facts["data/test_examples"])
 
     @property
-    def num_judged(self) -> int:
-        """The examples of the split whose accuracy decides whether the target is met."""
-        return int(self.facts[f"data/{self.rule.metric.partition('/')[0]}_examples"])
-
-    @property
     def steps_per_round(self) -> int:
         """Sequential steps of a round: those of the largest client."""
         return int(self.facts["steps/per_round"])
@@ -245,15 +240,26 @@ def level_at_the_end(trial: TrackedTrial, metric: str) -> float | None:
 
 
 def current(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:
-    """Of trials with the same settings those of the newest engine, model and data.
+    """Of trials with the same settings those of the newest engine, model and data: what is trained
+    on, the groups that the clients are made of, and the texts that are distilled on.
 
     A new engine, say, gives every trial and its baseline another id, and what was run before stays
     in MLflow. Comparisons across the two would not be paired.
     """
     newest: dict[tuple[object, ...], str] = {}
     for trial in sorted(trials, key=lambda trial: trial.started_ms):
-        newest[trial.family, trial.seed] = trial.baseline_id
-    return [trial for trial in trials if trial.baseline_id == newest[trial.family, trial.seed]]
+        newest |= _computed_from(trial)
+    return [t for t in trials if all(newest[key] == v for key, v in _computed_from(t).items())]
+
+
+def _computed_from(trial: TrackedTrial) -> dict[tuple[object, ...], str]:
+    """What a trial is computed from, each under the settings that ask for it."""
+    own = trial.family, trial.seed
+    found = {own: trial.baseline_id}
+    for tag, asked in ((names.GROUPS_HASH, "client_column"), (names.POOL_HASH, "distill_dataset")):
+        if tag in trial.tags:
+            found[*own, asked, trial.params[asked]] = trial.tags[tag]
+    return found
 
 
 def named_apart(

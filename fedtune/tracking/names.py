@@ -18,6 +18,9 @@ KIND = "fedtune.kind"
 SWEEP = "fedtune.sweep"
 TRIAL_ID = "fedtune.trial_id"
 BASELINE_ID = "fedtune.baseline_trial_id"
+#: Of trials whose partition is made of groups, and of those that distil on a data set of its own.
+GROUPS_HASH = "fedtune.groups_hash"
+POOL_HASH = "fedtune.pool_hash"
 OUTCOME = "fedtune.outcome"
 COLLAPSED = "fedtune.collapsed"
 GIT_COMMIT = "fedtune.git_commit"
@@ -117,6 +120,8 @@ def tags(trial: Trial) -> dict[str, str]:
         "fedtune.engine": str(ENGINE),
         "fedtune.precision_used": str(trial.config.precision),  # the parameter is as asked
     }
+    some = {GROUPS_HASH: trial.groups_hash, POOL_HASH: trial.pool_hash}
+    own |= {key: value for key, value in some.items() if value}
     return own | {f"fedtune.{f}": str(getattr(trial.config, f)) for f in sorted(UNHASHED)}
 
 

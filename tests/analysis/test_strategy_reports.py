@@ -125,6 +125,49 @@ def test_an_earlier_engine_is_left_out_whatever_the_strategy(tmp_path: Path) -> 
     assert sweep.left_out == 4
 
 
+@pytest.mark.parametrize(
+    ("hashed", "settings"),
+    [
+        ("pool_hash", {"strategy": "feddf", "distill_dataset": "texts.jsonl", "distill_steps": 9}),
+        ("groups_hash", {"partition": "natural", "client_column": "author"}),
+    ],
+)
+def test_clients_or_texts_that_have_changed_since_make_no_second_row(
+    tmp_path: Path, hashed: str, settings: dict[str, Any]
+) -> None:
+    """Neither is part of a baseline, which stays as it is."""
+    uri = new_database(tmp_path)
+    trials = [t for s in ({}, settings) for t in study((2, 4), (0,), PLAIN, [s])]
+
+    def launched(digit: str, begun_ms: int) -> list[Trial]:
+        asked = [replace(t, **{hashed: digit * 64}) if _has(t, settings) else t for t in trials]
+        told = run_all(dict.fromkeys(asked), skewed)
+        write(uri, [replace(r, origin=r.origin | {"begun_ms": begun_ms}) for r in told])
+        return asked
+
+    def known() -> list[str]:
+        return sorted(trial.trial_id for trial in load_sweep(uri, None).trials)
+
+    before = launched("1", 1_700_000_000_000)
+    assert known() == sorted({t.trial_id for t in before})
+
+    after = launched("2", 1_700_000_001_000)
+
+    assert known() == sorted({t.trial_id for t in after})
+    sweep = load_sweep(uri, None)
+    assert sweep.left_out == 2
+    table = trained_on(Grid(sweep.trials, sweep.expected))
+    told = {column: {row[column] for row in rows_of(table)} for column in table.header}
+    if hashed == "pool_hash":
+        assert told["hash of texts distilled on"] == {"", "2" * 12}
+    else:
+        assert "hash of texts distilled on" not in told
+
+
+def _has(trial: Trial, settings: dict[str, Any]) -> bool:
+    return all(getattr(trial.config, field) == value for field, value in settings.items())
+
+
 # Series, and what runs along x
 
 
