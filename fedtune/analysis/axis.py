@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fedtune.config import OF_CLIENTS, UNHASHED, TrialConfig, mark_of, strategy_name
-from fedtune.config.kinds import Needs
+from fedtune.config.kinds import Follows, Needs
 
 Params = Mapping[str, str]
 
@@ -69,7 +69,7 @@ def spread_of(params: Params) -> str:
 def varied(settings: Iterable[Settings]) -> list[str]:
     """The settings other than model, data set, clients and seed that vary, of the same model and
     data set, where they have an effect. One that needs a strategy, say, varies where it has several
-    values for that strategy.
+    values for that strategy, and one that follows others where it has several for the same of them.
     """
     values: dict[tuple[str, ...], set[str]] = {}
     for each in settings:
@@ -78,7 +78,9 @@ def varied(settings: Iterable[Settings]) -> list[str]:
             if field not in (*OWN_FIELDS, *UNHASHED) and counts(field, each):
                 needs = mark_of(field, Needs)
                 needed = params[needs.field] if needs else ""
-                key = field, params["model"], params["dataset"], needed
+                follows = mark_of(field, Follows)
+                followed = [params[other] for other in follows.fields] if follows else []
+                key = field, params["model"], params["dataset"], needed, *followed
                 values.setdefault(key, set()).add(params[field])
     return sorted({key[0] for key, seen in values.items() if len(seen) > 1})
 

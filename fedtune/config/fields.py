@@ -22,6 +22,7 @@ from fedtune.config.kinds import (
     CommaIsValue,
     Count,
     Device,
+    Follows,
     Fraction,
     Later,
     Mark,
@@ -255,6 +256,7 @@ class TrialFields(BaseModel):
         Allowed("'auto' or an integer of at least 1"),
         Later("2026-11"),
         Needs("strategy", ("one-shot",)),
+        Follows(("local_epochs",)),
         OfClients(),
         TURNS,
     ] = Field(
@@ -278,6 +280,7 @@ class TrialFields(BaseModel):
         Allowed("'auto' or an integer of at least 1"),
         Later("2026-11"),
         Needs("strategy", DISTILLING),
+        Follows(("distill_examples", "distill_dataset", "batch_size")),
         OfClients(),
         TURNS,
     ] = Field(
@@ -290,6 +293,7 @@ class TrialFields(BaseModel):
         Allowed("'auto' or a number above 0"),
         Later("2026-11"),
         Needs("strategy", DISTILLING),
+        Follows(("learning_rate",)),
         OfClients(),
     ] = Field("auto", description="of these steps; auto: learning_rate")
     server_optimizer: Annotated[

@@ -49,6 +49,15 @@ class Needs(Mark):
 
 
 @dataclass(frozen=True)
+class Follows(Mark):
+    """Where it is not asked for, the field is settled from ``fields``: that it differs says nothing
+    of its own where one of these does.
+    """
+
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class OfClients(Mark):
     """The field is about several clients: in a baseline, which is centralised training, it has its
     default. Values that do nothing with one client (``alone``) are put back there.

@@ -28,7 +28,7 @@ from synthetic import (
 )
 
 from fedtune.analysis import by_client, curves, figures, report, style, summary, tables
-from fedtune.analysis.axis import Axis
+from fedtune.analysis.axis import Axis, Naming, settings_of, varied
 from fedtune.analysis.cell import Series
 from fedtune.analysis.expected import read_expected
 from fedtune.analysis.grid import Grid
@@ -238,6 +238,48 @@ def test_what_is_compared_has_readable_names(
     assert len({*grid.xs}) == len(axis.values)
     counted = sum(len(cell.trials) for cell in grid.every_cell())
     assert counted == len(grid.trials), "every trial is in one cell"
+
+
+@pytest.mark.parametrize(
+    ("field", "settled"),
+    [
+        ("distill_examples", [(40, 15, 0.05), (80, 30, 0.05), (160, 60, 0.05)]),
+        ("batch_size", [(8, 15, 0.05), (16, 9, 0.05), (32, 6, 0.05)]),
+        ("learning_rate", [(0.05, 15, 0.05), (0.1, 15, 0.1), (0.2, 15, 0.2)]),
+        ("local_epochs", [(1, 15, 0.05), (2, 15, 0.05), (4, 15, 0.05)]),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["feddf", "one-shot"])
+def test_what_follows_from_a_setting_is_not_compared_in_its_place(
+    field: str, settled: list[tuple[float, int, float]], strategy: str
+) -> None:
+    trials = []
+    for value, steps, rate in settled:
+        own = {"strategy": strategy, "distill_steps": steps, "distill_learning_rate": rate}
+        if strategy == "one-shot":
+            own["one_shot_epochs"] = 6 * (int(value) if field == "local_epochs" else 2)
+        shared = {"distill_examples": 40} | {field: value}
+        trials += study((8,), spreads=PLAIN, strategies=[{}, own], **shared)
+
+    settings = [settings_of(names.params(trial)) for trial in trials]
+    naming = Naming.of(settings)
+
+    assert naming.axis == Axis(field, tuple(value for value, *_ in settled))
+    told = {naming.variant(each) for each in settings if not each.is_baseline}
+    assert told == {"fedavg", strategy}
+
+
+def test_what_was_asked_for_is_compared_though_it_might_follow() -> None:
+    asked = [
+        make_trial("mini-bert", "ag-news", 8, strategy="feddf", distill_examples=texts)
+        for texts in (40, 80)
+    ]
+    trials = [
+        replace(t, config=t.config.replace(distill_steps=steps)) for t in asked for steps in (3, 6)
+    ]
+    settings = [settings_of(names.params(trial)) for trial in trials]
+    assert varied(settings) == ["distill_examples", "distill_steps"]
+    assert Naming.of(settings).axis == Axis("distill_steps", (3, 6))
 
 
 def test_a_setting_that_belongs_to_a_strategy_is_told_where_it_varies_there() -> None:
