@@ -13,7 +13,7 @@ from fedtune.config.checks import (
     parse_text,
 )
 from fedtune.config.fields import FIELDS, GROUPS, LATER, OF_CLIENTS, UNHASHED, fields_for, mark_of
-from fedtune.config.names import DISTILLING, SERVER_OPTIMIZERS, strategy_name
+from fedtune.config.names import DISTILLING, PLACES, SERVER_OPTIMIZERS, strategy_name
 from fedtune.config.trial import TrialConfig, fields_about
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "GROUPS",
     "LATER",
     "OF_CLIENTS",
+    "PLACES",
     "SERVER_OPTIMIZERS",
     "UNHASHED",
     "TrialConfig",

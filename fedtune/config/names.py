@@ -1,4 +1,4 @@
-"""What people call combinations of settings."""
+"""What people call settings and combinations of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ SERVER_OPTIMIZERS: Mapping[str, str] = {
     "fedadam": "adam",
     "fedyogi": "yogi",
 }
+
+#: Settings that are a name or a place: the same one may be spelt in several ways.
+PLACES = ("model", "dataset", "distill_dataset")
 
 #: Strategies whose server trains a model on what the clients' models say of texts.
 DISTILLING = ("feddf", "one-shot")

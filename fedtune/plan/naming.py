@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fedtune.config import FIELDS, UNHASHED, TrialConfig
+from fedtune.config import FIELDS, PLACES, UNHASHED, TrialConfig
 from fedtune.paths import exists, expanded
 
 #: The most letters of a name that fedtune makes, and the hex digits that end one in which something
@@ -32,9 +32,8 @@ def name_from(settings: Mapping[str, Sequence[Any]]) -> str:
         [last_part(values[0]) for values in compared.values() if len(values) == 1]
         + [f"{len(values)}{_PLURALS[f]}" for f, values in compared.items() if len(values) > 1]
     )
-    told = [f if len(values) > 1 else f"{f}-{_text(values[0])}" for f, values in others.items()]
-    whole = {f: _each(_whole_path, values) for f, values in compared.items()}
-    whole |= {f: _each(_text, values) for f, values in others.items()}
+    told = [f if len(v) > 1 else f"{f}-{_text_of(f, last_part)(v[0])}" for f, v in others.items()]
+    whole = {f: _each(_text_of(f, _whole_path), v) for f, v in (compared | others).items()}
 
     name = plain("-".join([what, *told]))
     meant = "-".join([text if f in compared else f"{f}-{text}" for f, text in whole.items()])
@@ -65,12 +64,17 @@ def plain(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]", "-", text).lstrip("-_.+").rstrip("-") or "run"
 
 
+def _text_of(field: str, of_place: Callable[[Any], str]) -> Callable[[Any], str]:
+    """What puts a value of a field into words, by ``of_place`` where it may be a place."""
+    return of_place if field in PLACES else _text
+
+
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def last_part(value: object) -> str:
-    """How a model or a data set is called: a path by its last part."""
+    """What a model or a data set is called: a path by its last part."""
     text = str(value)
     return expanded(text).resolve().name if _is_path(text) else text.rpartition("/")[2]
 

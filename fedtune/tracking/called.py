@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fedtune.config import PLACES
 from fedtune.data.lookup import is_table
 from fedtune.paths import expanded
 from fedtune.trial.identity import Trial
@@ -20,11 +21,12 @@ def called(trials: Iterable[Trial]) -> dict[tuple[str, str], str]:
 
     Where two folders have that name, the folders above tell them apart: ``a (old)``, ``a (new)``.
     """
-    parts: dict[str, dict[str, Sequence[str]]] = {"model": {}, "dataset": {}}
+    parts: dict[str, dict[str, Sequence[str]]] = {field: {} for field in PLACES}
+    parts["distill_dataset"]["none"] = ("none",)  # so that no file is called that
     for trial in trials:
-        model, dataset = trial.config.model, trial.config.dataset
-        parts["model"][model] = _parts(model, trial.model_dir)
-        parts["dataset"][dataset] = _parts(dataset)
+        for field in PLACES:
+            name = getattr(trial.config, field)
+            parts[field][name] = _parts(name, trial.model_dir if field == "model" else "")
     return {
         (field, name): _apart(own, [other for other in found.values() if other != own])
         for field, found in parts.items()
@@ -33,9 +35,9 @@ def called(trials: Iterable[Trial]) -> dict[tuple[str, str], str]:
 
 
 def as_called(trial: Trial, known: Called) -> Trial:
-    """The trial under the names of its model and data set, with the same ``trial_id``."""
+    """The trial under the names of its model and data sets, with the same ``trial_id``."""
     config, names = trial.config, called([trial]) | dict(known)
-    shown = {"model": names["model", config.model], "dataset": names["dataset", config.dataset]}
+    shown = {field: names[field, getattr(config, field)] for field in PLACES}
     return replace(trial, config=config.model_copy(update=shown))
 
 

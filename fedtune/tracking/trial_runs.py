@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, Param, Run
 
+from fedtune.config import PLACES
 from fedtune.tracking import names
 from fedtune.tracking.called import as_called
 from fedtune.tracking.claims import Claims, one_of
@@ -157,7 +158,7 @@ class TrialRuns:
             self._claims.check(run, shown.trial_id, begun_ms)
         if not runs:
             return None
-        now = {field: getattr(shown.config, field) for field in ("model", "dataset")}
+        now = {field: getattr(shown.config, field) for field in PLACES}
         kept = one_of(runs) if len(runs) > 1 else runs[0]
         renamed = any(kept.data.params.get(field, name) != name for field, name in now.items())
         doubled = self._points.are_doubled(kept)

@@ -278,6 +278,22 @@ def test_two_folders_of_one_name_are_two_sweeps(
     assert len(hub_ids) == 2
 
 
+def test_texts_to_distil_on_are_told_by_place(
+    named: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for parent in ("one", "two"):
+        (tmp_path / parent).mkdir()
+        (tmp_path / parent / "t.jsonl").write_text("{}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    first, second = (named("m", distill_dataset=f"{p}/t.jsonl") for p in ("one", "two"))
+    assert first != second
+    assert {first[:-6], second[:-6]} == {"m-toy-distill_dataset-t.jsonl-"}
+    for same in ("./one/t.jsonl", tmp_path / "one" / "t.jsonl", "~/one/t.jsonl"):
+        assert named("m", distill_dataset=same) == first
+    assert named("m", distill_dataset="sotu") == "m-toy-distill_dataset-sotu"
+
+
 def test_a_name_of_ones_own_is_taken_by_run_and_by_sweep(
     launch_of: Callable[..., Any], tmp_path: Path
 ) -> None:

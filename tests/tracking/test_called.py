@@ -11,9 +11,10 @@ from fedtune.tracking.called import as_called, called
 from fedtune.trial.identity import Trial
 
 
-def trial(model: str, dataset: str = "toy", model_dir: str = "") -> Trial:
-    config = TrialConfig(model=model, dataset=dataset, clients=2, learning_rate=0.1)
-    return Trial(config, "auto", "model hash", "data hash", model_dir, "")
+def trial(model: str, dataset: str = "toy", model_dir: str = "", pool: str = "none") -> Trial:
+    distilling = {"strategy": "feddf", "distill_dataset": pool} if pool != "none" else {}
+    config = TrialConfig(model=model, dataset=dataset, clients=2, learning_rate=0.1, **distilling)
+    return Trial(config, "auto", "model hash", "data hash", model_dir, "", pool_hash="texts")
 
 
 def models(*names: str) -> list[str]:
@@ -66,6 +67,21 @@ def test_a_name_is_the_same_from_whichever_folder_it_is_looked_at(
 def test_models_and_data_sets_are_named_each_for_themselves() -> None:
     known = called([trial("/a/foo", "/b/foo")])
     assert (known["model", "/a/foo"], known["dataset", "/b/foo"]) == ("foo", "foo")
+
+
+def test_texts_to_distil_on_are_called_as_a_data_set_is() -> None:
+    spelt = [trial("m", pool=name) for name in ("/a/texts.jsonl", "/a/./texts.jsonl", "/b/none")]
+    plain = trial("m")
+    known = called([*spelt, plain])
+
+    shown = [as_called(each, known) for each in spelt]
+
+    told = [each.config.distill_dataset for each in shown]
+    assert told == ["texts.jsonl", "texts.jsonl", "none (b)"]
+    assert [each.trial_id for each in shown] == [each.trial_id for each in spelt]
+    assert as_called(plain, known) == plain
+    alone = as_called(spelt[2], {})
+    assert (alone.config.distill_dataset, alone.trial_id) == ("none (b)", spelt[2].trial_id)
 
 
 def test_a_trial_keeps_its_identity_under_other_names() -> None:
