@@ -59,7 +59,9 @@ def _spread(trial: TrackedTrial) -> str:
 
 
 def accuracy_by_client(grid: Grid) -> Drawn | None:
-    """Figure 8: the accuracy at the budget for each client. None where that is not known."""
+    """Figure 8: the accuracy at the budget for each client. None where that is not known: of
+    clients that are judged on their own test examples, it is not tracked whose they are.
+    """
     found = {
         name: cells
         for name, trial in _partitions(grid).items()
@@ -118,7 +120,8 @@ def _like(grid: Grid, trial: TrackedTrial) -> list[Series]:
 
 def _known(cell: Cell) -> Sequence[TrackedTrial]:
     trials = cell.trials.values()
-    return [t for t in trials if t.shares is not None and t.tested is not None]
+    known = (t for t in trials if t.shares is not None and t.tested is not None)
+    return [trial for trial in known if not trial.own_tests]
 
 
 def _accuracies(trial: TrackedTrial) -> np.ndarray:

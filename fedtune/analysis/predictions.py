@@ -45,7 +45,9 @@ def _with_artifacts(client: MlflowClient, trial: TrackedTrial, folder: Path) -> 
             path = client.download_artifacts(trial.run_id, tags[names.PARTITION_FILE], str(place))
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             shares = read_shares(content, trial)
-            found = replace(found, shares=shares, class_names=content["label_names"])
+            own = all(each.get("num_test_examples") for each in content["clients"])
+            names_of = content["label_names"]
+            found = replace(found, shares=shares, class_names=names_of, own_tests=own)
     return found
 
 

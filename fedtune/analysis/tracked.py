@@ -65,8 +65,9 @@ class TrackedTrial:
     swept settings other than model, data set, clients and seed ("" where there are none).
     ``state`` is the outcome, or how far the trial has got. ``shares`` (K, C) are the training
     examples of each class that each client has, where that is tracked, and ``class_names`` what
-    the classes are called. ``baseline_levels`` are how accurate the baseline is in the end
-    (:func:`level_at_the_end`), by metric: the stop rule takes the evaluation at the budget,
+    the classes are called; ``own_tests`` is whether clients are judged on test examples of their
+    own rather than by their classes. ``baseline_levels`` are how accurate the baseline is in the
+    end (:func:`level_at_the_end`), by metric: the stop rule takes the evaluation at the budget,
     comparisons take this, which hangs less on a single one.
     """
 
@@ -96,6 +97,7 @@ class TrackedTrial:
     state: str = ""
     shares: NDArray[np.int64] | None = None
     class_names: Sequence[str] = ()
+    own_tests: bool = False
 
     @property
     def is_baseline(self) -> bool:

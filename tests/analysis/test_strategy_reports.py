@@ -593,6 +593,39 @@ def test_accuracy_by_client_is_that_of_the_classes_it_has() -> None:
         assert axes.lines[1].get_ydata() == pytest.approx(np.mean(each, axis=0))
 
 
+@pytest.mark.parametrize(("held_out", "drawn"), [((3, 5), False), ((3, 0), True)])
+def test_clients_with_test_examples_of_their_own_are_not_drawn_by_class(
+    tmp_path: Path, held_out: tuple[int, int], drawn: bool
+) -> None:
+    """As they are judged: by class only where one of them has no test examples."""
+    natural = {"partition": "natural", "client_column": "author"}
+    trials = study((2,), spreads=[natural, DIRICHLET], strategies=PLAIN)
+    results = with_answers(run_all(trials, skewed), tmp_path)
+    for result in results:
+        if not result.trial.is_baseline:
+            shares = ([100, 200, 100, 112], [412, 312, 412, 400])
+            clients: list[dict[str, Any]] = [{"labels": row} for row in shares]
+            if result.trial.config.partition == "natural":
+                for client, number in zip(clients, held_out, strict=True):
+                    client["num_test_examples"] = number
+            content = {"label_names": list("abcd"), "clients": clients}
+            path = tmp_path / result.trial.trial_id / "partition.json"
+            path.write_text(json.dumps(content))
+    uri = new_database(tmp_path)
+    placed = [(r, tmp_path / r.trial.trial_id / "partition.json") for r in results]
+    write(uri, [replace(r, partition=path) if path.is_file() else r for r, path in placed])
+    sweep = load_sweep(uri, None)
+    grid = Grid(sweep.trials, sweep.expected)
+
+    with style.settings():
+        figure = by_client.accuracy_by_client(grid)
+
+    assert figure is not None
+    titles = [axes.get_title().rpartition(", K")[0] for axes in figure.figure.axes]
+    assert titles == ["ag-news, dirichlet 0.1", *["ag-news, natural"] * drawn]
+    assert by_client.classes_of_clients(grid) is not None
+
+
 def test_a_partition_is_an_artifact_once_and_what_is_none_is_left_out(tmp_path: Path) -> None:
     results = run_all(study((4,), spreads=[DIRICHLET], strategies=PLAIN), skewed)
     results = with_partitions(results, tmp_path)
