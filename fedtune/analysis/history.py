@@ -10,7 +10,6 @@ from mlflow.entities import Run
 from fedtune.analysis.axis import DEFAULTS
 from fedtune.analysis.expected import read_expected
 from fedtune.analysis.predictions import with_artifacts
-from fedtune.analysis.strategies import STAGES
 from fedtune.analysis.tracked import Sweep, TrackedTrial, current, judged, named_apart
 from fedtune.errors import BadInput, did_you_mean
 from fedtune.tracking import names
@@ -28,7 +27,7 @@ ROUND_METRICS = (
     "clients/drift",
     "clients/agreement",
     "clients/accuracy_worst",
-    *STAGES,
+    *names.STAGES,
     "server/update_norm",
     "time/round_s",
     "time/eval_s",

@@ -10,6 +10,8 @@ from fedtune.analysis.quantities import ACCURACY
 from fedtune.analysis.table import Table, Value
 from fedtune.analysis.tables import effort
 from fedtune.analysis.tracked import TrackedTrial
+from fedtune.config import DISTILLING
+from fedtune.tracking import names
 
 #: Settings that the columns for strategy and clients tell.
 _TOLD = (
@@ -33,13 +35,16 @@ def averages(grid: Grid) -> bool:
 def by_strategy(grid: Grid) -> Table:
     """Each strategy with each way in which clients differ and each K."""
     rows = [_row(grid, cell) for cell in _cells(grid)]
+    distils = any(trial.params["strategy"] in DISTILLING for trial in grid.trials)
     return Table(
         "strategies",
         "Strategies and how clients differ",
         "Accuracy at the budget, mean over seeds (the spread is the standard deviation). Rounds, "
         "steps and bytes to target are medians over seeds: where half or more did not reach it, "
         "rounds are > cap and the others empty. Worst client: the accuracy at the budget that the "
-        "server's model has for the client that it serves worst, where clients differ.",
+        "server's model has for the client that it serves worst, where clients differ."
+        + " Steps are those of clients: the server's own, of distillation, are not counted."
+        * distils,
         [
             *("model", "data set", "strategy", "clients", "K", "accuracy at budget", "spread"),
             *("95 % low", "95 % high", "reached", "rounds to target", "steps to target"),
@@ -47,15 +52,6 @@ def by_strategy(grid: Grid) -> Table:
         ],
         rows,
     )
-
-
-#: The stages of distillation, by their metrics.
-STAGES = {
-    "stages/client_mean": "mean client",
-    "stages/ensemble": "ensemble",
-    "stages/parameter_mean": "parameter mean",
-    "stages/distilled": "distilled",
-}
 
 
 def stages(grid: Grid) -> Table:
@@ -71,7 +67,7 @@ def stages(grid: Grid) -> Table:
         "baseline at its budget.",
         [
             *("model", "data set", "strategy", "clients", "K", "round"),
-            *STAGES.values(),
+            *names.STAGES.values(),
             "centralised",
         ],
         rows,
@@ -85,7 +81,7 @@ def _stages_row(grid: Grid, cell: Cell) -> list[Value]:
         return []
     found = {
         metric: [value for t in trials if (value := t.at(last[id(t)], metric)) is not None]
-        for metric in STAGES
+        for metric in names.STAGES
     }
     alone = [t.baseline_test_accuracy for t in trials if t.baseline_test_accuracy is not None]
     trial, rounds = trials[0], sorted({str(last[id(t)]) for t in trials}, key=int)

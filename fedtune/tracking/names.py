@@ -48,6 +48,14 @@ SWEEP_FILE_COMMITTED = "fedtune.sweep_file_committed"
 #: Those of them that not every sweep has: where a launch tells none, an earlier one's goes.
 OPTIONAL = (TRIALS, PLANNED, SWEEP_FILE, SWEEP_FILE_SHA256, SWEEP_FILE_COMMITTED)
 
+#: The stages of distillation, by their metrics, and what they are called.
+STAGES = {
+    "stages/client_mean": "mean client",
+    "stages/ensemble": "ensemble",
+    "stages/parameter_mean": "parameter mean",
+    "stages/distilled": "distilled",
+}
+
 # MLflow's own: what its pages show in columns and at the top.
 RUN_NAME = "mlflow.runName"
 PARENT = "mlflow.parentRunId"

@@ -400,6 +400,15 @@ def test_steps_are_those_that_the_rounds_have() -> None:
     assert row[-3] == 10 * met + 1
 
 
+def test_steps_of_the_server_are_said_not_to_be_counted_where_there_are_some() -> None:
+    distilling = {"strategy": "feddf", "distill_examples": 40, "distill_steps": 3}
+    said = by_strategy(grid_of(study((8,), strategies=PLAIN))).note
+    assert "distillation" not in said
+    with_it = by_strategy(grid_of(study((8,), strategies=[{}, distilling]))).note
+    assert with_it.startswith(said)
+    assert "the server's own, of distillation, are not counted" in with_it
+
+
 # What is missing
 
 
