@@ -257,7 +257,7 @@ def current(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:
 def _computed_from(trial: TrackedTrial) -> dict[tuple[object, ...], str]:
     """What a trial is computed from, each under the settings that ask for it."""
     own = trial.family, trial.seed
-    found = {own: trial.baseline_id}
+    found: dict[tuple[object, ...], str] = {own: trial.baseline_id}
     for tag, asked in ((names.GROUPS_HASH, "client_column"), (names.POOL_HASH, "distill_dataset")):
         if tag in trial.tags:
             found[*own, asked, trial.params[asked]] = trial.tags[tag]
