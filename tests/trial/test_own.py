@@ -209,7 +209,7 @@ def test_the_servers_model_may_not_be_changed_in_place(
         ({"partition": in_turn}, {"partition": "dirichlet"}, "partition"),
         ({"partition": in_turn}, {"partition_alpha": 0.1}, "partition_alpha"),
     ],
-    ids=str,
+    ids=["strategy", "one-shot", "optimizer", "partition", "alpha"],
 )
 def test_settings_that_ones_own_would_put_out_of_effect_are_refused(
     own: dict[str, Any], settings: dict[str, Any], field: str, bert: str
