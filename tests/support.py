@@ -53,6 +53,11 @@ def options(**settings: Any) -> list[str]:
     ]
 
 
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a tar.gz as the pages say it. (Python's way to do so safely came with 3.11.4.)"""
+    subprocess.run(["tar", "-xzf", str(archive), "-C", str(folder)], check=True)
+
+
 def toy_run(model: str, clients: object = "4", **settings: Any) -> list[str]:
     """The arguments of a `fedtune run` on `toy` that learns, with other ``settings`` if wanted."""
     what = {"name": "bert-toy", "model": model, "dataset": "toy", "clients": clients}

@@ -11,11 +11,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from support import unpack
 
 ROOT = Path(__file__).parent.parent
 MINIATURES = ("mini-bert", "mini-albert", "mini-distilbert")
@@ -82,8 +82,7 @@ def test_the_package_has_no_links() -> None:
 
 
 def test_a_wheel_of_the_sdist_holds_the_same(wheel: Path, sdist: Path, tmp_path: Path) -> None:
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack(sdist, tmp_path)
     (source,) = tmp_path.iterdir()
     assert names(build_wheel(source, tmp_path)) == names(wheel)
 

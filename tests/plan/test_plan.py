@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support import LEARNS
+from support import LEARNS, unpack
 
 from fedtune.errors import BadInput
 from fedtune.machine import available_cores
@@ -320,10 +320,7 @@ def test_a_plan_of_an_earlier_engine_is_refused_by_name(
 
 def test_the_published_study_is_found_in_a_store(tmp_path: Path) -> None:
     """Two of its trials have names that look like numbers."""
-    with tarfile.open(PUBLISHED) as archive:
-        for member in archive:
-            if member.name.endswith(".yaml"):
-                archive.extract(member, tmp_path, filter="data")
+    unpack(PUBLISHED, tmp_path)
     plan = load_plan(tmp_path, "mini-study")
     assert len(plan.trials) == 162
     assert {"43e623921709", "2101173e5522"} <= set(plan.by_id())
