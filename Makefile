@@ -26,7 +26,7 @@ demo: install ## one comparison on real text, K = 1 against K = 32, tracked in M
 
 # Two at a time, whole files: a file's tests share servers and trials that take long to make. In the
 # order of tests/conftest.py, where the longest files are first.
-test: install ## the tests (ten minutes on two cores)
+test: install ## the tests (a quarter of an hour on two cores)
 	@$(IN_VENV) python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: install ## the tests that take minutes each
