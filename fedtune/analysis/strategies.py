@@ -86,11 +86,7 @@ def _stages_row(grid: Grid, cell: Cell) -> list[Value]:
     alone = [t.baseline_test_accuracy for t in trials if t.baseline_test_accuracy is not None]
     trial, rounds = trials[0], sorted({str(last[id(t)]) for t in trials}, key=int)
     return [
-        trial.model,
-        trial.dataset.removesuffix(f", {trial.spread}"),
-        _strategy(grid, trial),
-        trial.spread,
-        trial.clients,
+        *_who(grid, trial),
         " or ".join(rounds),
         *(numbers.mean(values) if values else None for values in found.values()),
         numbers.mean(alone) if alone else None,
@@ -123,11 +119,7 @@ def _row(grid: Grid, cell: Cell) -> list[Value]:
     with_target = [t for t in cell.trials.values() if t.reach]
     worst = cell.values(worst_client).values()
     return [
-        trial.model,
-        trial.dataset.removesuffix(f", {trial.spread}"),
-        _strategy(grid, trial),
-        trial.spread,
-        trial.clients,
+        *_who(grid, trial),
         numbers.mean(seen) if seen else None,
         numbers.spread(seen),
         *(accuracy.interval() or (None, None)),
@@ -141,6 +133,12 @@ def _row(grid: Grid, cell: Cell) -> list[Value]:
 def worst_client(trial: TrackedTrial) -> float | None:
     """The accuracy at the budget of the client that is served worst."""
     return trial.at(trial.rule.budget, "clients/accuracy_worst")
+
+
+def _who(grid: Grid, trial: TrackedTrial) -> list[Value]:
+    """Model, data set, strategy, how clients differ, and K: what a row begins with."""
+    dataset = trial.dataset.removesuffix(f", {trial.spread}")
+    return [trial.model, dataset, _strategy(grid, trial), trial.spread, trial.clients]
 
 
 def _strategy(grid: Grid, trial: TrackedTrial) -> str:
