@@ -8,9 +8,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from fedtune.analysis.axis import DEFAULTS
+from fedtune.analysis.comparable import current, named_apart
 from fedtune.analysis.expected import read_expected
+from fedtune.analysis.outcomes import judged
 from fedtune.analysis.predictions import with_artifacts
-from fedtune.analysis.tracked import Sweep, TrackedTrial, current, judged, named_apart
+from fedtune.analysis.tracked import Sweep, TrackedTrial
 from fedtune.errors import BadInput, did_you_mean
 from fedtune.tracking import names
 from fedtune.tracking.connection import connect, experiment_of_environment, run_of_environment

@@ -1,31 +1,20 @@
-"""A sweep's trials in plain dataclasses, and what their rounds amount to."""
+"""A sweep and its trials in plain dataclasses."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtune.analysis.axis import Naming, Settings, spread_of
-from fedtune.analysis.expected import NOTHING_EXPECTED, Expected, Place
-from fedtune.analysis.words import on_one_line
+from fedtune.analysis.axis import Settings, spread_of
+from fedtune.analysis.expected import NOTHING_EXPECTED, Expected
 from fedtune.config import OF_CLIENTS
 from fedtune.tracking import names
-from fedtune.trial.stopping import (
-    Baseline,
-    Record,
-    StopRule,
-    Summary,
-    accuracy_at,
-    choose_target,
-    read_baseline,
-    summarize,
-)
+from fedtune.trial.stopping import Baseline, Record, StopRule, Summary, accuracy_at
 
 
 @dataclass(frozen=True)
@@ -67,8 +56,8 @@ class TrackedTrial:
     examples of each class that each client has, where that is tracked, and ``class_names`` what
     the classes are called; ``own_tests`` is whether clients are judged on test examples of their
     own rather than by their classes. ``baseline_levels`` are how accurate the baseline is in the
-    end (:func:`level_at_the_end`), by metric: the stop rule takes the evaluation at the budget,
-    comparisons take this, which hangs less on a single one.
+    end (:func:`fedtune.analysis.outcomes.level_at_the_end`), by metric: the stop rule takes the
+    evaluation at the budget, comparisons take this, which hangs less on a single one.
     """
 
     name: str
@@ -222,137 +211,3 @@ class Sweep:
     tags: Mapping[str, str]
     expected: Expected = NOTHING_EXPECTED
     left_out: int = 0
-
-
-#: The evaluations whose mean says how accurate a baseline is in the end.
-LAST_EVALUATIONS = 3
-
-
-def level_at_the_end(trial: TrackedTrial, metric: str) -> float | None:
-    """The mean of a trial's last three evaluations up to its budget, all in the second half of it.
-
-    None before the budget.
-    """
-    budget = trial.rule.budget
-    if trial.at(budget, metric) is None:
-        return None
-    late = [r[metric] for r in trial.records if metric in r and budget / 2 < r["round"] <= budget]
-    last = late[-LAST_EVALUATIONS:]
-    return float(sum(last) / len(last))
-
-
-def current(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:
-    """Of trials with the same settings those of the newest engine, model and data: what is trained
-    on, the groups that the clients are made of, and the texts that are distilled on.
-
-    A new engine, say, gives every trial and its baseline another id, and what was run before stays
-    in MLflow. Comparisons across the two would not be paired.
-    """
-    newest: dict[tuple[object, ...], str] = {}
-    for trial in sorted(trials, key=lambda trial: trial.started_ms):
-        newest |= _computed_from(trial)
-    return [t for t in trials if all(newest[key] == v for key, v in _computed_from(t).items())]
-
-
-def _computed_from(trial: TrackedTrial) -> dict[tuple[object, ...], str]:
-    """What a trial is computed from, each under the settings that ask for it."""
-    own = trial.family, trial.seed
-    found: dict[tuple[object, ...], str] = {own: trial.baseline_id}
-    for tag, asked in ((names.GROUPS_HASH, "client_column"), (names.POOL_HASH, "distill_dataset")):
-        if tag in trial.tags:
-            found[*own, asked, trial.params[asked]] = trial.tags[tag]
-    return found
-
-
-def named_apart(
-    trials: Sequence[TrackedTrial], expected: Expected = NOTHING_EXPECTED
-) -> tuple[list[TrackedTrial], Expected]:
-    """Trials and plan with short names for models and data sets, and the variant of each trial."""
-    models = _tails({trial.params["model"] for trial in trials} | set(expected.models))
-    datasets = _tails({trial.params["dataset"] for trial in trials} | set(expected.datasets))
-    planned = expected.settings([trial.params for trial in trials])
-    naming = Naming.of([*(trial.settings for trial in trials), *planned], expected.clients)
-
-    def where(settings: Settings) -> Place:
-        params = settings.params
-        return Place(
-            models[params["model"]],
-            naming.dataset(datasets[params["dataset"]], settings),
-            naming.variant(settings),
-            naming.axis.of(settings),
-            int(params["seed"]),
-            int(params["clients"]),
-            settings.is_baseline,
-        )
-
-    named = []
-    for trial in trials:
-        place = where(trial.settings)
-        named.append(
-            replace(trial, model=place.model, dataset=place.dataset, variant=place.variant)
-        )
-    return named, expected.renamed(models, datasets).placed(planned, where)
-
-
-def _tails(full: set[str]) -> dict[str, str]:
-    """Each name without its folders or its owner on the hub, where that tells it from the rest."""
-    tails = {name: on_one_line(Path(name).name) for name in sorted(full)}
-    have = list(tails.values())
-    alone = {name: tail for name, tail in tails.items() if tail and have.count(tail) == 1}
-    return {name: alone.get(name, on_one_line(name)) for name in tails}
-
-
-def judged(trials: Sequence[TrackedTrial]) -> list[TrackedTrial]:
-    """The trials with their summaries, read from the rounds by the rules of the trials' own end."""
-    chances = {
-        t.tags["fedtune.dataset_hash"]: t.chance for t in trials if "summary/chance" in t.facts
-    }
-    known = []
-    for trial in trials:
-        facts = dict(trial.facts) | {"summary/clients": trial.clients}
-        chance = chances.get(trial.tags["fedtune.dataset_hash"])
-        if chance is None and "data/num_classes" in facts:  # no sibling has ended yet
-            chance = 1 / facts["data/num_classes"]
-        known.append(replace(trial, facts=facts | {"summary/chance": chance or 0.0}))
-    by_id = {trial.trial_id: trial for trial in known}
-    return [_with_summary(trial, by_id.get(trial.baseline_id)) for trial in known]
-
-
-def _with_summary(trial: TrackedTrial, against: TrackedTrial | None) -> TrackedTrial:
-    trial = replace(trial, records=trial.rule.read(trial.records))
-    told = trial.tags.get(names.OUTCOME, "")
-    if not trial.records or "data/test_examples" not in trial.facts:
-        return replace(trial, state=told or "not started")
-    baseline = base_accuracy = None
-    levels: dict[str, float] = {}
-    if against is not None and "data/test_examples" in against.facts:
-        baseline = read_baseline(against.records, against.rule, against.facts)
-        base_accuracy = against.accuracy
-        found = {m: level_at_the_end(against, m) for m in ("test/accuracy", trial.rule.metric)}
-        levels = {metric: value for metric, value in found.items() if value is not None}
-    asked = trial.tags["fedtune.target_accuracy"]
-    own = None if asked == "none" else float(asked)
-    fraction = float(trial.tags["fedtune.target_fraction"])
-    target = choose_target(own, baseline, fraction)
-    ended = trial.rule.ended(trial.records, target)
-    diverged = not ended and names.DIVERGED in trial.tags
-    summary = summarize(
-        trial.records,
-        trial.rule,
-        trial.facts,
-        baseline=baseline,
-        own_target=own,
-        fraction=fraction,
-        diverged=diverged,
-    )
-    state = summary.outcome or ("done" if ended else f"at round {trial.records[-1]['round']}")
-    return replace(
-        trial,
-        baseline=baseline,
-        baseline_test_accuracy=base_accuracy,
-        baseline_levels=levels,
-        baseline_tested=against.tested if against is not None else None,
-        summary=summary,
-        ended=ended or diverged,
-        state=told if told in ("failed", "waiting") and not ended else state,
-    )

@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from fedtune.analysis import predictions, tracked
+from fedtune.analysis import predictions
+from fedtune.analysis.comparable import named_apart
 from fedtune.analysis.expected import NOTHING_EXPECTED, Expected
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.history import ROUND_METRICS
+from fedtune.analysis.outcomes import judged
+from fedtune.analysis.tracked import TrackedTrial
 from fedtune.config import TrialConfig
 from fedtune.data.partition import partition
 from fedtune.tracking import names
@@ -283,16 +286,16 @@ def in_memory(
     With ``answered`` as if their predictions were tracked.
     """
     found = [_tracked(result, answered) for result in results]
-    named, expected = tracked.named_apart(found, expected)
-    trials = tracked.judged(named)
+    named, expected = named_apart(found, expected)
+    trials = judged(named)
     key = operator.attrgetter("model", "dataset", "variant", "clients", "seed")
     return Grid(tuple(sorted(trials, key=key)), expected)
 
 
-def _tracked(result: Result, answered: bool) -> tracked.TrackedTrial:
+def _tracked(result: Result, answered: bool) -> TrackedTrial:
     trial, config = result.trial, result.trial.config
     kept = ("round", *ROUND_METRICS)
-    found = tracked.TrackedTrial(
+    found = TrackedTrial(
         name=names.run_name(trial),
         run_id=trial.trial_id,
         trial_id=trial.trial_id,
