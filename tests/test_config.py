@@ -85,6 +85,12 @@ def test_every_field_has_a_kind_in_this_file() -> None:
     assert {*NAMES, *counts, *NUMBERS, *FLAGS, *WORDS, *others} == set(FIELDS)
 
 
+def test_settings_stand_topic_by_topic_wherever_they_are_listed() -> None:
+    topics = ("model", "local_epochs", "partition", "strategy", "budget_rounds", "system_metrics")
+    assert sorted(topics, key=FIELDS.index) == list(topics)
+    assert (FIELDS[0], FIELDS[-1]) == ("model", "system_metrics")
+
+
 def test_defaults_are_the_contracts() -> None:
     defaults = config().model_dump()
     for field in BASE:
