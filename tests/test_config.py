@@ -80,7 +80,7 @@ def faults_of(**values: Any) -> list[str]:
 
 def test_every_field_has_a_kind_in_this_file() -> None:
     """So that a new field comes with the tests below."""
-    others = (*RATES_OR_AUTO, "target_accuracy", "test_fraction", "device")
+    others = (*RATES_OR_AUTO, "target_accuracy", "test_fraction", "device", "eval_steps")
     counts = (*COUNTS, *COUNTS_FROM_ZERO, *COUNTS_OR_ALL, *COUNTS_OR_AUTO, *COUNTS_OR_NONE)
     assert {*NAMES, *counts, *NUMBERS, *FLAGS, *WORDS, *others} == set(FIELDS)
 
@@ -145,6 +145,7 @@ def test_defaults_are_the_contracts() -> None:
         "stop": "target",
         "stop_on": "test",
         "eval_every": 1,
+        "eval_steps": "none",
         "precision": "auto",
         "device": "auto",
         "threads": "auto",
@@ -161,6 +162,7 @@ def test_fields_outside_the_identity_are_the_contracts() -> None:
         "stop",
         "stop_on",
         "eval_every",
+        "eval_steps",
         "device",
         "threads",
         "system_metrics",
@@ -420,9 +422,21 @@ def test_bad_input_crosses_process_borders_with_its_faults() -> None:
     assert bad.faults[0].field == "clients"
 
 
-def test_a_comma_belongs_to_the_text_column_alone() -> None:
-    assert [field for field in FIELDS if comma_is_value(field)] == ["text_column"]
+def test_where_a_comma_belongs_to_the_value() -> None:
+    assert [f for f in FIELDS if comma_is_value(f)] == ["text_column", "eval_steps"]
     assert parse_text("text_column", "premise,hypothesis") == "premise,hypothesis"
+    assert parse_text("eval_steps", "8,16,32") == "8,16,32"
+
+
+def test_evaluations_between_rounds_are_asked_for_in_three_ways() -> None:
+    for text, value in (("none", "none"), ("geometric", "geometric"), ("100", 100)):
+        assert parse_text("eval_steps", text) == value
+        assert config(eval_steps=value).eval_steps == value
+    for wrong in ("", "8,", ",8", "8;16", "8,0", "0", "-8", "1.5", "geometric,8", "none,8", "1e3"):
+        with pytest.raises(BadInput, match="eval_steps"):
+            parse_text("eval_steps", wrong)
+    for wrong in (0, -1, 1.5, True, None, [8, 16], (8,), "auto"):
+        assert faults_of(eval_steps=wrong) == ["eval_steps"]
 
 
 def test_choices_are_known_for_fields_of_words_only() -> None:

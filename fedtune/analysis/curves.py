@@ -22,9 +22,11 @@ from fedtune.units import size
 
 @dataclass(frozen=True)
 class _Along:
-    """What runs along x: a number for each round of a trial; None leaves the trial out."""
+    """What runs along x: the points (x, accuracy) of a trial by the rounds that had gone by, which
+    may be parts of one.
+    """
 
-    of: Callable[[TrackedTrial, int], float | None]
+    of: Callable[[TrackedTrial], Mapping[float, tuple[float, float]]]
     label: str
     log: bool = False
     bytes: bool = False
@@ -34,7 +36,7 @@ def accuracy_per_round(grid: Grid) -> Drawn | None:
     """Figure 3: test accuracy per round, a panel for each model and data set."""
     return _small_multiples(
         grid,
-        _Along(lambda trial, step: step, "round"),
+        _Along(_by_round, "round"),
         "accuracy-per-round",
         "Accuracy per round",
         "Test accuracy after every round. Dotted: the target. Dashed: chance. ",
@@ -45,7 +47,7 @@ def accuracy_per_step(grid: Grid) -> Drawn | None:
     """Figure 4: the same against sequential steps (H1: do the curves fall onto one another?)."""
     return _small_multiples(
         grid,
-        _Along(_after("steps/sequential"), "sequential steps", log=True),
+        _Along(lambda trial: trial.curve_by_step, "sequential steps", log=True),
         "accuracy-per-step",
         "Accuracy against sequential steps",
         "The same runs against the steps of the largest client, one after another. If K cost "
@@ -59,7 +61,7 @@ def accuracy_per_byte(grid: Grid) -> Drawn | None:
     federated = Grid(trials, originals=grid.originals)
     return _small_multiples(
         grid,
-        _Along(_after("comm/bytes"), "bytes communicated", log=True, bytes=True),
+        _Along(_by_bytes, "bytes communicated", log=True, bytes=True),
         "accuracy-per-byte",
         "Accuracy against bytes communicated",
         "The same runs against all that clients and server have sent, up and down. K = 1 sends "
@@ -68,9 +70,14 @@ def accuracy_per_byte(grid: Grid) -> Drawn | None:
     )
 
 
-def _after(metric: str) -> Callable[[TrackedTrial, int], float | None]:
-    """What a total has come to; nothing where that is 0, which has no logarithm."""
-    return lambda trial, step: trial.at(step, metric) or None
+def _by_round(trial: TrackedTrial) -> dict[float, tuple[float, float]]:
+    return {number: (number, accuracy) for number, accuracy in trial.curve.items()}
+
+
+def _by_bytes(trial: TrackedTrial) -> dict[float, tuple[float, float]]:
+    """Without what had sent nothing yet, and 0 has no logarithm."""
+    sent = {number: trial.at(number, "comm/bytes") for number in trial.curve}
+    return {number: (x, trial.curve[number]) for number, x in sent.items() if x}
 
 
 def _small_multiples(
@@ -151,24 +158,23 @@ def _panel(
 
 def _curve(axes: Axes, cell: Cell, axis: _Along, colour: str) -> None:
     """The mean over seeds as far as all of them go; beneath it every seed, or an interval."""
-    trials = [trial for trial in cell.trials.values() if trial.curve]
-    if not trials:
+    found = [points for trial in cell.trials.values() if (points := axis.of(trial))]
+    if not found:
         return
-    shared = sorted(set.intersection(*(set(trial.curve) for trial in trials)))
-    xs = {step: x for step in shared if (x := axis.of(trials[0], step)) is not None}
-    seen = {step: [trial.curve[step] for trial in trials] for step in xs}
-    means = [numbers.mean(values) for values in seen.values()]
+    shared = sorted(set.intersection(*map(set, found)))
+    xs = [found[0][place][0] for place in shared]
+    seen = [[points[place][1] for points in found] for place in shared]
+    means = [numbers.mean(values) for values in seen]
     marker = "." if len(xs) == 1 else ""
-    axes.plot(list(xs.values()), means, color=colour, linewidth=1.1, marker=marker, zorder=3)
-    if len(trials) >= numbers.SEEDS_FOR_INTERVAL:
-        bounds = [numbers.interval(values) for values in seen.values()]
+    axes.plot(xs, means, color=colour, linewidth=1.1, marker=marker, zorder=3)
+    if len(found) >= numbers.SEEDS_FOR_INTERVAL:
+        bounds = [numbers.interval(values) for values in seen]
         low, high = [b[0] for b in bounds], [b[1] for b in bounds]
-        axes.fill_between(list(xs.values()), low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
     # Seeds by themselves: from the start where they are few, else only beyond the shared rounds.
-    first = shared[-1] if len(trials) >= numbers.SEEDS_FOR_INTERVAL else 0
-    for trial in trials if len(trials) > 1 else ():
-        steps = {step: axis.of(trial, step) for step in trial.curve if step >= first}
-        own = [(x, trial.curve[step]) for step, x in steps.items() if x is not None]
+    first = shared[-1] if shared and len(found) >= numbers.SEEDS_FOR_INTERVAL else 0
+    for points in found if len(found) > 1 else ():
+        own = [points[place] for place in sorted(points) if place >= first]
         line = [x for x, _ in own], [y for _, y in own]
         axes.plot(*line, color=colour, linewidth=0.5, alpha=0.45, zorder=2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mlflow import MlflowClient
@@ -16,6 +17,7 @@ from fedtune.analysis.tracked import Sweep, TrackedTrial
 from fedtune.errors import BadInput, did_you_mean
 from fedtune.tracking import names
 from fedtune.tracking.connection import connect, experiment_of_environment, run_of_environment
+from fedtune.tracking.points import ROUND_MARKER, STEP_MARKER
 from fedtune.tracking.uri import database_path, experiment_name
 from fedtune.trial.stopping import StopRule
 
@@ -34,6 +36,9 @@ ROUND_METRICS = (
     "time/round_s",
     "time/eval_s",
 )
+
+#: What is read of every evaluation by sequential step.
+STEP_METRICS = tuple(f"{names.BY_STEP}{split}/accuracy" for split in ("test", "validation"))
 
 
 def load_sweep(uri: str, wanted: str | None) -> Sweep:
@@ -123,7 +128,8 @@ def _read(client: MlflowClient, run: Run) -> TrackedTrial:
         tags=tags,
         facts={k: v for k, v in tracked.items() if k.startswith(("data/", "model/", "steps/per_"))}
         | {k: v for k, v in tracked.items() if k == "summary/chance"},
-        records=_records(client, run),
+        records=_points(client, run, ROUND_METRICS, "round", ROUND_MARKER),
+        by_step=_points(client, run, STEP_METRICS, "step", STEP_MARKER),
         tracked={k: v for k, v in tracked.items() if k.startswith("summary/")},
         rule=StopRule(
             is_baseline=tags[names.KIND] == "baseline",
@@ -137,12 +143,18 @@ def _read(client: MlflowClient, run: Run) -> TrackedTrial:
     )
 
 
-def _records(client: MlflowClient, run: Run) -> list[dict[str, Any]]:
-    """The rounds of a run, as in its round log."""
-    rounds: dict[int, dict[str, Any]] = {}
-    for metric in ROUND_METRICS:
+def _points(
+    client: MlflowClient, run: Run, metrics: Sequence[str], number: str, marker: str
+) -> list[dict[str, Any]]:
+    """What a run has of ``metrics`` at each of its steps, which ``number`` names (``round``), where
+    it has the ``marker``; all under the names of a round's record.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for metric in metrics:
         if metric not in run.data.metrics:
             continue
         for point in client.get_metric_history(run.info.run_id, metric):
-            rounds.setdefault(point.step, {"round": point.step})[metric] = point.value
-    return [rounds[step] for step in sorted(rounds) if "steps/sequential" in rounds[step]]
+            record = found.setdefault(point.step, {number: point.step})
+            record[metric.removeprefix(names.BY_STEP)] = point.value
+    marker = marker.removeprefix(names.BY_STEP)
+    return [found[step] for step in sorted(found) if marker in found[step]]

@@ -59,11 +59,7 @@ def first_passage(points: Sequence[tuple[float, float]], level: float) -> Passag
 
 def steps_to(trial: TrackedTrial, level: float) -> Passage:
     """After how many sequential steps a trial gets to an accuracy."""
-    metric = trial.rule.metric
-    points = [
-        (int(r["steps/sequential"]), r[metric]) for r in trial.records if r["round"] and metric in r
-    ]
-    return first_passage(points, level)
+    return first_passage(trial.against_steps(trial.rule.metric), level)
 
 
 def together(passages: Sequence[Passage]) -> Passage | None:

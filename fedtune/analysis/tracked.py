@@ -16,6 +16,8 @@ from fedtune.config import OF_CLIENTS
 from fedtune.tracking import names
 from fedtune.trial.stopping import Baseline, Record, StopRule, Summary, accuracy_at
 
+STEPS = "steps/sequential"
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -57,7 +59,9 @@ class TrackedTrial:
     the classes are called; ``own_tests`` is whether clients are judged on test examples of their
     own rather than by their classes. ``baseline_levels`` are how accurate the baseline is in the
     end (:func:`fedtune.analysis.outcomes.level_at_the_end`), by metric: the stop rule takes the
-    evaluation at the budget, comparisons take this, which hangs less on a single one.
+    evaluation at the budget, comparisons take this, which hangs less on a single one. ``by_step``
+    are all its evaluations by sequential ``step``, those within rounds too, where ``eval_steps``
+    asked for such.
     """
 
     name: str
@@ -87,6 +91,7 @@ class TrackedTrial:
     shares: NDArray[np.int64] | None = None
     class_names: Sequence[str] = ()
     own_tests: bool = False
+    by_step: Sequence[Record] = ()
 
     @property
     def is_baseline(self) -> bool:
@@ -172,6 +177,22 @@ class TrackedTrial:
     def curve(self) -> dict[int, float]:
         """Test accuracy by round, evaluated rounds only."""
         return {r["round"]: r["test/accuracy"] for r in self.records if "test/accuracy" in r}
+
+    def against_steps(self, metric: str) -> list[tuple[int, float]]:
+        """(sequential steps, ``metric``) of every evaluation of the rounds that count but the
+        first, of the untrained model.
+        """
+        points = {int(r[STEPS]): r[metric] for r in self.records if metric in r}
+        last = int(self.records[-1][STEPS]) if self.records else 0
+        points |= {p["step"]: p[metric] for p in self.by_step if metric in p and p["step"] <= last}
+        return [(step, points[step]) for step in sorted(points) if step]
+
+    @cached_property
+    def curve_by_step(self) -> dict[float, tuple[int, float]]:
+        """(sequential steps, test accuracy) by the rounds that had gone by, whole or in part."""
+        steps, rounds = [r[STEPS] for r in self.records], [r["round"] for r in self.records]
+        points = self.against_steps("test/accuracy")
+        return {float(np.interp(x, steps, rounds)): (x, y) for x, y in points}
 
     @property
     def peak_memory_mb(self) -> float | None:

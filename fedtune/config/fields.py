@@ -34,7 +34,7 @@ FIELDS: tuple[str, ...] = tuple(TrialFields.model_fields)
 UNHASHED: frozenset[str] = frozenset(
     (
         *("budget_rounds", "max_rounds", "target_fraction", "target_accuracy", "stop", "stop_on"),
-        *("eval_every", "device", "threads", "system_metrics"),
+        *("eval_every", "eval_steps", "device", "threads", "system_metrics"),
     )
 )
 
@@ -63,7 +63,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Stopping": (
         *("budget_rounds", "max_rounds", "target_fraction", "target_accuracy", "stop", "stop_on"),
-        "eval_every",
+        *("eval_every", "eval_steps"),
     ),
     "Machine": ("device", "precision", "threads"),
     "Tracking": ("system_metrics",),

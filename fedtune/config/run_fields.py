@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from fedtune.config.kinds import AMOUNT, THREADS, TURNS, Allowed, Auto, Device, Fraction, Positive
+from fedtune.config.kinds import (
+    AMOUNT,
+    THREADS,
+    TURNS,
+    Allowed,
+    Auto,
+    CommaIsValue,
+    Device,
+    Fraction,
+    Positive,
+    StepList,
+)
 
 
 class RunFields(BaseModel):
@@ -33,6 +44,16 @@ class RunFields(BaseModel):
     )
     eval_every: Annotated[Positive, Allowed("an integer of at least 1"), AMOUNT] = Field(
         1, description="rounds between evaluations; budget and last round are always evaluated"
+    )
+    eval_steps: Annotated[
+        Positive | Literal["none", "geometric"] | StepList,
+        Allowed("'none', 'geometric', an integer of at least 1 or several with commas (8,16,32)"),
+        CommaIsValue(),
+        AMOUNT,
+    ] = Field(
+        "none",
+        description="sequential steps after which a baseline is evaluated within its rounds too: "
+        "every so many, those named, or geometric, which is 8 * 2^(i/3)",
     )
 
     # What it runs on

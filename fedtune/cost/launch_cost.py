@@ -16,6 +16,7 @@ from fedtune.machine import Machine
 from fedtune.plan.plan import Plan
 from fedtune.tables import Column, FittedTable
 from fedtune.tracking.names import run_name, short_names
+from fedtune.trial.by_step import StepFile, owed
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.units import duration, size
@@ -57,13 +58,18 @@ class LaunchCost:
         if machine:
             check_fits(todo, machine)
             check_disk(todo, store)
-        stored = {}
+        stored, again = {}, {}
         for trial in todo:
-            records = TrialFolder(store, trial.trial_id).records()
-            if counted := trial.stop_rule.read(records):
+            folder = TrialFolder(store, trial.trial_id)
+            if counted := trial.stop_rule.read(folder.records()):
                 stored[trial.trial_id] = int(counted[-1]["round"])
+                missing = owed(trial, counted, StepFile(folder).read())
+                again[trial.trial_id] = max(missing, default=0)
         rates = calibrate(todo, rates_in_store(store, plan.trials))
-        costs = {t.trial_id: cost(t, rates, stored.get(t.trial_id)) for t in todo}
+        costs = {
+            trial_id: cost(trial, rates, stored.get(trial_id), again.get(trial_id, 0))
+            for trial_id, trial in ((trial.trial_id, trial) for trial in todo)
+        }
         return cls(plan, todo, machine, parallel, stored, costs)
 
     @cached_property
@@ -166,6 +172,8 @@ class LaunchCost:
         if trial.trial_id not in self.costs:
             return "done"
         last = self.stored.get(trial.trial_id)
+        if last is not None and not self.costs[trial.trial_id].rounds:
+            return "evaluates again"
         return "new" if last is None else f"from round {last + 1}"
 
     def _cells(self, trial: Trial) -> list[str]:

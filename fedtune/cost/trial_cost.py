@@ -11,6 +11,7 @@ from fedtune.federated.cohort import cohort_size
 from fedtune.federated.local import recipe_of
 from fedtune.federated.strategies import STRATEGIES
 from fedtune.federated.strategy import bytes_sent
+from fedtune.trial.by_step import steps_within
 from fedtune.trial.facts import data_facts
 from fedtune.trial.identity import Trial
 
@@ -29,9 +30,12 @@ class Cost:
     least_seconds: float
 
 
-def cost(trial: Trial, rates: Mapping[Kind, Rates], after: int | None = None) -> Cost:
+def cost(
+    trial: Trial, rates: Mapping[Kind, Rates], after: int | None = None, again: int = 0
+) -> Cost:
     """The most that ``trial`` can cost (it may stop sooner at its target), ``after`` a round that
-    is in the store already.
+    is in the store already. Of those the first ``again`` are run once more, for evaluations within
+    them.
     """
     facts, rule, config = data_facts(trial), trial.stop_rule, trial.config
     measured = rates[kind_of(trial)]
@@ -49,7 +53,8 @@ def cost(trial: Trial, rates: Mapping[Kind, Rates], after: int | None = None) ->
         rounds = max(last - (after or 0), 0)
         looked = rule.evaluations(first, last) * evaluated(facts) + rounds * asked
         looked += rule.evaluations(max(first, 1), last) * judged
-        return float(rounds * seen / measured.train + looked / measured.evaluate)
+        looked += _within(trial, 0 if again else after or 0, last) * evaluated(facts)
+        return float((rounds + again) * seen / measured.train + looked / measured.evaluate)
 
     sent = bytes_sent(STRATEGIES[config.strategy], measured.num_parameters)
     return Cost(
@@ -57,8 +62,16 @@ def cost(trial: Trial, rates: Mapping[Kind, Rates], after: int | None = None) ->
         steps=rounds * facts["steps/per_round"],
         traffic_bytes=0 if trial.is_baseline else rounds * cohort * sent,
         seconds=seconds(rule.last),
-        least_seconds=seconds(max(rule.first, (after or 0) + 1)),
+        least_seconds=seconds(min(max(rule.first, (after or 0) + 1), rule.last)),
     )
+
+
+def _within(trial: Trial, after: int, last: int) -> int:
+    """How often it is evaluated within the rounds ``after`` up to ``last``."""
+    if not trial.is_baseline:
+        return 0
+    steps = data_facts(trial)["steps/per_round"]
+    return len(steps_within(trial.config.eval_steps, after * steps, last * steps))
 
 
 def work(trial: Trial) -> float:
@@ -74,4 +87,5 @@ def work(trial: Trial) -> float:
     tested = sum(texts[name].tokens for name in ("test", "validation") if name in texts)
     looked = rule.evaluations(0, rule.last) * tested + rule.last * server.asked
     looked += rule.evaluations(1, rule.last) * server.judged
+    looked += _within(trial, 0, rule.last) * tested
     return 12.0 * shape["layers"] * shape["hidden_size"] ** 2 * (3 * trained + looked)

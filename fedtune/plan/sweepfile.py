@@ -136,7 +136,7 @@ def check_told_apart(trials: Iterable[tuple[Hashable, TrialConfig]]) -> None:
     asked: dict[str, dict[Any, None]] = {}
     for identity, config in trials:
         other = first.setdefault(identity, config)
-        length = ("budget_rounds", "eval_every", "stop_on")
+        length = ("budget_rounds", "eval_every", "eval_steps", "stop_on")
         for name in length if config.is_baseline else sorted(UNHASHED):
             mine, theirs = getattr(config, name), getattr(other, name)
             if mine != theirs:

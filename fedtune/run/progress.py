@@ -157,6 +157,8 @@ class Lines(Rows):
         super().started(trial, last)
         target = "" if trial.own_target is None else f", target {trial.own_target:.3f}"
         how = "starts" if last is None else f"goes on after round {last['round']}"
+        if last is not None and last["round"] >= trial.stop_rule.last:
+            how = "is run again for evaluations within its rounds"
         self._line(trial.trial_id, how + target)
 
     def round_done(self, trial_id: str, record: Mapping[str, Any]) -> None:

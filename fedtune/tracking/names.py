@@ -56,6 +56,9 @@ STAGES = {
     "stages/distilled": "distilled",
 }
 
+#: Evaluations by sequential step, not by round: what their metrics' names begin with.
+BY_STEP = "by_step/"
+
 # MLflow's own: what its pages show in columns and at the top.
 RUN_NAME = "mlflow.runName"
 PARENT = "mlflow.parentRunId"

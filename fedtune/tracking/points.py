@@ -14,6 +14,9 @@ from fedtune.trial.system import SAMPLE_MARKER
 #: Present in every record, so its last step tells which rounds a run has.
 ROUND_MARKER = "steps/sequential"
 
+#: Present in every evaluation by sequential step.
+STEP_MARKER = f"{names.BY_STEP}test/accuracy"
+
 #: A summary that belongs to the machine: another store's value would not replace it but join it.
 PEAK_MEMORY = "summary/peak_memory_mb"
 
@@ -24,6 +27,12 @@ _AT_THE_END = "summary/final_accuracy"
 def metrics(values: Mapping[str, Any], timestamp_ms: int, step: int) -> list[Metric]:
     """The numbers of ``values`` that have tracked names (all have a slash), as points."""
     return [Metric(k, float(v), timestamp_ms, step) for k, v in values.items() if "/" in k]
+
+
+def metrics_by_step(point: Mapping[str, Any], timestamp_ms: int) -> list[Metric]:
+    """The numbers of an evaluation by sequential ``step``, as points at that step."""
+    named = {f"{names.BY_STEP}{key}": value for key, value in point.items() if "/" in key}
+    return metrics(named, timestamp_ms, point["step"])
 
 
 def tag(client: MlflowClient, run_id: str, values: Mapping[str, str]) -> None:
@@ -43,7 +52,7 @@ class Points:
 
     def are_doubled(self, found: Run) -> bool:
         """Did two write the run at once? What is logged together is there twice together."""
-        for metric in (ROUND_MARKER, SAMPLE_MARKER, PEAK_MEMORY):
+        for metric in (ROUND_MARKER, STEP_MARKER, SAMPLE_MARKER, PEAK_MEMORY):
             steps = [point.step for point in self._history(found, metric)]
             if len(steps) > len({*steps}):
                 return True

@@ -20,7 +20,7 @@ from fedtune.tracking import names
 from fedtune.tracking.called import Called
 from fedtune.tracking.claims import Claims
 from fedtune.tracking.connection import connect, experiment_of_environment, run_of_environment
-from fedtune.tracking.points import PEAK_MEMORY, Points, metrics, tag
+from fedtune.tracking.points import PEAK_MEMORY, Points, metrics, metrics_by_step, tag
 from fedtune.tracking.sweep_run import SweepRun, Told
 from fedtune.tracking.times import times_ms
 from fedtune.tracking.trial_runs import TrialRun, TrialRuns
@@ -143,6 +143,7 @@ class Projection:
         if missing:
             run.last_step = missing[-1]["round"]
         self._log_samples(run, result)
+        self._log_by_step(run, result, times)
         if status != "RUNNING" and self._is_stale(run_id, result):
             # MLflow cannot take a metric back (rounds to a target that is not reached any more),
             # but a projection can be made anew.
@@ -180,6 +181,12 @@ class Projection:
         groups = [metrics(s, s["unix_ms"], number) for number, s in enumerate(samples)]
         self._points.log(run.run_id, groups[run.last_sample + 1 :])
         run.last_sample = max(run.last_sample, len(samples) - 1)
+
+    def _log_by_step(self, run: TrialRun, result: Result, times: Mapping[int, int]) -> None:
+        """What was found after so many steps, at the times at which rounds were over."""
+        new = [point for point in result.by_step if point["step"] not in run.by_step]
+        self._points.log(run.run_id, [metrics_by_step(p, times[p["round"]]) for p in new])
+        run.by_step |= {point["step"] for point in new}
 
     def _conclude(self, run: TrialRun, result: Result, times: Mapping[int, int]) -> None:
         """What is tracked at a trial's end; the artifact last, in case its store refuses."""

@@ -12,7 +12,7 @@ from fedtune.tracking import names
 from fedtune.tracking.called import as_called
 from fedtune.tracking.claims import Claims, one_of
 from fedtune.tracking.inputs import dataset_input
-from fedtune.tracking.points import ROUND_MARKER, Points, tag
+from fedtune.tracking.points import ROUND_MARKER, STEP_MARKER, Points, tag
 from fedtune.tracking.sweep_run import SweepRun
 from fedtune.tracking.times import times_ms
 from fedtune.tracking.views import colour
@@ -25,13 +25,15 @@ from fedtune.trial.system import SAMPLE_MARKER
 @dataclass
 class TrialRun:
     """A run that is held: the time from which that of its points is counted (Unix time, ms), and
-    the last round and the last sample of the process that it has, -1 for none.
+    the last round and the last sample of the process that it has, -1 for none; ``by_step`` are the
+    sequential steps of which it has an evaluation.
     """
 
     run_id: str
     started_ms: int
     last_step: int
     last_sample: int
+    by_step: set[int]
 
 
 class TrialRuns:
@@ -100,6 +102,7 @@ class TrialRuns:
             started_ms=begun_ms if first is None else points[first] - offset,
             last_step=max(points, default=-1),
             last_sample=max(self._points.times(found, SAMPLE_MARKER), default=-1),
+            by_step={*self._points.times(found, STEP_MARKER)},
         )
 
     def run_id(self, trial_id: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,7 @@ from fedtune.federated.client_heads import ClientHeads
 from fedtune.federated.clients import ModelClients
 from fedtune.federated.cohort import cohort_of
 from fedtune.federated.distilling import ModelPool, distillation_of
-from fedtune.federated.evaluation import evaluate
+from fedtune.federated.evaluation import Evaluation, evaluate
 from fedtune.federated.flat import FlatModel
 from fedtune.federated.local import Diverged, recipe_of
 from fedtune.federated.round import RoundResult, federated_round
@@ -28,6 +28,7 @@ from fedtune.federated.strategy_checks import check_metrics, server_left_alone
 from fedtune.models.classifier import load_classifier
 from fedtune.trial import checkpoint
 from fedtune.trial.activity import Watch, counting, unwatched
+from fedtune.trial.by_step import due_in
 from fedtune.trial.client_data import ClientData
 from fedtune.trial.compatibility import check_reads
 from fedtune.trial.facts import data_facts
@@ -35,6 +36,10 @@ from fedtune.trial.identity import Trial
 from fedtune.trial.inputs import check_unchanged, device_splits, open_examples
 from fedtune.trial.isolation import settings_of
 from fedtune.trial.own import NOTHING_OWN, Own
+from fedtune.trial.within import Within
+
+#: The total of the sequential steps, in a record.
+STEPS = "steps/sequential"
 
 
 class Federation:
@@ -92,9 +97,10 @@ class Federation:
             self.server = Server(params, self.strategy.memory(params, known))
             self._digests = checkpoint.digests(self.server)
             self._is_watched = own.strategy is not None
-            self._totals = {"steps/sequential": 0, "comm/bytes": 0}
+            self._totals = {STEPS: 0, "comm/bytes": 0}
             self._buffers = self.flat.buffers_digest()
             self._predictions = torch.empty(0, dtype=torch.int64)
+            self.within = Within(self.flat, self._score)
 
     @classmethod
     def is_first(cls, trial: Trial) -> bool:
@@ -107,13 +113,18 @@ class Federation:
         looked = self._evaluate(self.server, 0)
         return {"round": 0, **self._totals, **looked, **self._digests}
 
-    def round(self, round_num: int, evaluates: bool) -> dict[str, Any]:
+    def round(
+        self, round_num: int, evaluates: bool, at_steps: Collection[int] = ()
+    ) -> dict[str, Any]:
         """Run round ``round_num`` (from 1) and give its record.
 
-        Raises Diverged, with the server as it was before.
+        ``at_steps`` are sequential steps, counted from the trial's first, after which the model of
+        a baseline is evaluated on the way; what was found is in :attr:`within`. Raises Diverged,
+        with the server as it was before.
         """
         cohort = self._cohort(round_num)
         Federation.rounds_here += 1
+        self.within = Within(self.flat, self._score, round_num, self._totals[STEPS], at_steps)
         with self._watched_strategy():
             start = time.perf_counter()
             with self.settings():
@@ -123,7 +134,7 @@ class Federation:
                     self.server, self.strategy, clients, cohort, round_num
                 )
             # The norms that a round ends with waited for the device: this is the time of the work.
-            elapsed = time.perf_counter() - start - self._judging_s
+            elapsed = time.perf_counter() - start - self._judging_s - self.within.seconds
         digests = checkpoint.digests(server)
         if self.flat.buffers_digest() != self._buffers:
             raise RuntimeError("training changed the model's buffers, which FedAvg cannot average")
@@ -140,6 +151,12 @@ class Federation:
         self.server, self._digests = server, digests
         self._totals = {name: record[name] for name in self._totals}
         return record | digests
+
+    def due_in(self, round_num: int) -> list[int]:
+        """The steps within the next round after which the trial is to be evaluated."""
+        info = self._model_clients.info(0)
+        after = self._totals[STEPS]
+        return due_in(self.trial, round_num, after, after + info.num_steps)
 
     @property
     def test_predictions(self) -> np.ndarray:
@@ -204,6 +221,8 @@ class Federation:
         """The clients as round ``round_num`` trains them."""
         sizes = [len(self.clients[client_id]) for client_id in cohort]
         seen = counting(self._watch, round_num, "trains", sum(map(self.recipe.num_seen, sizes)))
+        if self.within.steps:
+            seen = self.within.watching(seen)
         if self._heads is None:
             return replace(self._model_clients, seen=seen)
         return replace(self._model_clients, seen=seen, prepare=self._heads.of_round(round_num))
@@ -252,7 +271,7 @@ class Federation:
         """The totals of the round before, and what this one adds; a baseline sends nothing."""
         sent = num_sampled * bytes_sent(self.strategy, self.flat.num_parameters)
         added = {
-            "steps/sequential": result.num_steps,
+            STEPS: result.num_steps,
             "comm/bytes": 0 if self.trial.is_baseline else sent,
         }
         return {name: total + added[name] for name, total in self._totals.items()}
@@ -262,16 +281,20 @@ class Federation:
         start = time.perf_counter()
         with self.settings():
             self.flat.values.copy_(server.params)
-            for name in ("test", "validation"):
-                if name in self.splits:
-                    split = self.splits[name]
-                    seen = counting(self._watch, round_num, "evaluates", len(split))
-                    result = evaluate(self.flat, split, seen)
-                    if not math.isfinite(result.loss):  # finite parameters, but far too large
-                        raise Diverged(round_num, None)
-                    if name == "test":
-                        self._predictions = result.predictions
-                        labels = split.labels.cpu().numpy()
-                        metrics |= self._client_data.accuracies(labels, result.predictions.numpy())
-                    metrics |= {f"{name}/{key}": value for key, value in result.metrics().items()}
+            for name, result in self._score(round_num):
+                if not math.isfinite(result.loss):  # finite parameters, but far too large
+                    raise Diverged(round_num, None)
+                if name == "test":
+                    self._predictions = result.predictions
+                    labels = self.splits[name].labels.cpu().numpy()
+                    metrics |= self._client_data.accuracies(labels, result.predictions.numpy())
+                metrics |= {f"{name}/{key}": value for key, value in result.metrics().items()}
         return metrics | {"time/eval_s": time.perf_counter() - start}
+
+    def _score(self, round_num: int) -> Iterator[tuple[str, Evaluation]]:
+        """The working model on each split that is evaluated."""
+        for name in ("test", "validation"):
+            if name in self.splits:
+                split = self.splits[name]
+                seen = counting(self._watch, round_num, "evaluates", len(split))
+                yield name, evaluate(self.flat, split, seen)

@@ -136,7 +136,7 @@ class TrialFolder(HeldFolder):
         """
         path = self.predictions_path(round_num)
         self._make()
-        self._check_to_write(path)
+        self.check_to_write(path)
         path.parent.mkdir(exist_ok=True)
         np.save(path, predictions, allow_pickle=False)
         for written in (path, path.parent, self.path):
@@ -165,7 +165,7 @@ class TrialFolder(HeldFolder):
         was removed.
         """
         try:
-            self._check_to_write(self.path)
+            self.check_to_write(self.path)
             self.path.mkdir(exist_ok=True)
             write_atomically(self.failure, redacted(text))
         except (OSError, DamagedFolder):
@@ -178,7 +178,7 @@ class TrialFolder(HeldFolder):
 
     @contextmanager
     def lock(self, wait_s: float = 0.0) -> Iterator[None]:
-        self._check_to_write(self.samples)
+        self.check_to_write(self.samples)
         self._check_to_open(self.vectors)
         with super().lock(wait_s):
             yield
@@ -200,7 +200,7 @@ class TrialFolder(HeldFolder):
         new, previous = self.path / "checkpoint.new", self.path / "checkpoint.previous"
         self._make()
         for path in (new, previous, self.checkpoint, self.rounds_path):
-            self._check_to_write(path)
+            self.check_to_write(path)
         remove(new)
         new.mkdir()
         save_model(new)
@@ -222,7 +222,7 @@ class TrialFolder(HeldFolder):
         """
         new, previous = self.path / "checkpoint.new", self.path / "checkpoint.previous"
         for path in (new, previous, self.checkpoint, self.rounds_path):
-            self._check_to_write(path)
+            self.check_to_write(path)
         if not self.checkpoint.exists():
             # The cut was between the two renames; state.json is written last, so new is whole.
             source = new if (new / "state.json").is_file() else previous
@@ -267,7 +267,7 @@ class TrialFolder(HeldFolder):
     def check_checkpoint(self) -> None:
         """Raise DamagedFolder where a file of the checkpoint is a link out of the store."""
         for path in (self.checkpoint, *self.checkpoint.rglob("*")):
-            self._check_to_read(path)
+            self.check_to_read(path)
 
     def _append(self, records: Sequence[Record]) -> None:
         if records:

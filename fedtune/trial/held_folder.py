@@ -80,7 +80,7 @@ class HeldFolder:
                     "can be kept; the same command starts the trial anew"
                 )
             return
-        self._check_to_write(self.path)
+        self.check_to_write(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -108,7 +108,7 @@ class HeldFolder:
 
     def file(self, path: Path) -> Path | None:
         """``path``, one of the trial's files; None where there is none."""
-        self._check_to_read(path)
+        self.check_to_read(path)
         return path if path.is_file() else None
 
     def _read(self, path: Path) -> bytes | None:
@@ -118,18 +118,20 @@ class HeldFolder:
         except OSError as error:
             raise DamagedFolder(f"{path} cannot be read ({error.strerror})") from None
 
-    def _check_to_read(self, path: Path) -> None:
+    def check_to_read(self, path: Path) -> None:
+        """Raise DamagedFolder where reading ``path`` would leave the store."""
         fault = link_fault(self.store, path)
         if fault:
             raise DamagedFolder(fault)
 
-    def _check_to_write(self, path: Path) -> None:
+    def check_to_write(self, path: Path) -> None:
+        """Raise DamagedFolder where writing ``path`` would leave the store."""
         fault = link_fault(self.store, path, writes=True)
         if fault:
             raise DamagedFolder(fault)
 
     def _check_to_open(self, path: Path) -> None:
         """The same of a file that stays open, and is not replaced by a new one."""
-        self._check_to_write(path)
+        self.check_to_write(path)
         if path.is_dir():
             raise DamagedFolder(f"{path} is a folder, where a file belongs; {ANEW}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedtune.trial.begun import ORIGIN
+from fedtune.trial.by_step import StepFile, merged, owed
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
 from fedtune.trial.stopping import (
@@ -28,7 +30,9 @@ class Result:
     ``origin`` tells when it was begun (``begun_ms``, Unix time), by which code and on what;
     ``predictions`` is the file with the test predictions at the budget, ``samples`` that with the
     samples of its process (see ``system.py``), where there is one; ``partition`` the file with what
-    each client has, where clients differ.
+    each client has, where clients differ. ``by_step`` are the evaluations by sequential step (see
+    :func:`fedtune.trial.by_step.merged`), ``owed`` the last round that has to be run again for
+    some; a trial that owes any has not ended.
     """
 
     trial: Trial
@@ -42,6 +46,8 @@ class Result:
     predictions: Path | None
     samples: Path | None = None
     partition: Path | None = None
+    by_step: Sequence[Record] = ()
+    owed: int = 0
 
     def summary_metrics(self) -> dict[str, float]:
         """What is tracked once at the trial's end, under its tracked names; empty before that."""
@@ -78,7 +84,9 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
             fraction=trial.config.target_fraction,
             diverged=diverged is not None,
         )
-    ended = ended or diverged is not None
+    points = [point for point in StepFile(folder).read() if point["round"] < len(records)]
+    missing = owed(trial, records, points)
+    ended = (ended or diverged is not None) and not missing
     predictions = folder.file(folder.predictions_path(trial.stop_rule.budget))
     partition = folder.partition_file(trial.config.num_clients)
     return Result(
@@ -93,6 +101,8 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
         predictions=predictions,
         samples=folder.file(folder.samples),
         partition=None if trial.config.partition == "iid" else partition,
+        by_step=merged(trial, records, points),
+        owed=max(missing, default=0),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fedtune.machine import device_exists
 from fedtune.paths import expanded
 from fedtune.trial.activity import Activity, ActivityFile, Watch, unwatched
 from fedtune.trial.bar import RoundBar
+from fedtune.trial.by_step import StepFile, owed
 from fedtune.trial.class_names import name_classes
 from fedtune.trial.federation import Federation
 from fedtune.trial.folder import TrialFolder
@@ -84,6 +86,9 @@ def simulate(
         raise BadInput.of("config", None, f"allowed is a fedtune.TrialConfig, this is a {kind}")
     if store is not None and not str(store):
         raise BadInput.of("store", store, "allowed is a folder; for none leave store out")
+    if store is None and config.eval_steps != "none":
+        what = "eval_steps has no effect without a store, in which evaluations within rounds are"
+        warnings.warn(f"{what} kept", stacklevel=2)
     own = Own(strategy, partition)
     check_own(own, config, store)
     if store is not None:
@@ -132,7 +137,11 @@ def run_trial(
         folder.forget_failure()
         trial = as_begun(trial, folder)
         records = folder.recover()
-        has_ended = trial.stop_rule.ended(records, target()) or divergence(folder, trial)
+        by_step = StepFile(folder)
+        missing = owed(trial, records, by_step.keep(records))
+        has_ended = trial.stop_rule.ended(records, target()) or bool(divergence(folder, trial))
+        if missing:
+            has_ended = False
         if not has_ended:
             folder.check_machine()
         if records:  # how long it runs may have changed, what it runs on, what things are called
@@ -154,6 +163,8 @@ def run_trial(
 
         tell(Activity(len(records), "loads model"))
         federation = Federation(trial, tell, folder.vectors)
+        if missing:
+            run_again(federation, records, missing, by_step)
         if records:
             folder.check_checkpoint()
             try:
@@ -188,20 +199,22 @@ def _new_rounds(
     rule = federation.trial.stop_rule
     records = list(records)
     pending: list[dict[str, Any]] = []
+    looked: list[dict[str, Any]] = []  # within the pending rounds
     committed_at, pause = time.monotonic(), checkpoint_pause(0.0)
     # With rounds pending the trial goes on to the next commit, even if a target has become known
     # since the last look: otherwise they would be lost.
     while pending or not rule.ended(records, target()):
         round_num = len(records)
         try:
-            record = (
-                federation.round(round_num, rule.evaluates(round_num))
-                if records
-                else federation.round_zero()
-            )
+            if records:
+                steps = federation.due_in(round_num) if folder else ()
+                record = federation.round(round_num, rule.evaluates(round_num), steps)
+            else:
+                record = federation.round_zero()
         except Diverged as diverged:
             if folder is not None:
                 if pending:
+                    StepFile(folder).add(looked)
                     folder.commit(pending, federation.save)
                 yield from pending
                 folder.write_json(
@@ -217,13 +230,39 @@ def _new_rounds(
         begun_at = time.monotonic()
         due = begun_at - committed_at >= pause
         due = due or federation.commits_each_round or round_num == 0
+        looked += federation.within.points
         if folder is None or due or rule.ended(records, target()):
             if folder is not None:
+                StepFile(folder).add(looked)
+                looked.clear()
                 folder.commit(pending, federation.save)
             committed_at = time.monotonic()
             pause = checkpoint_pause(committed_at - begun_at)
             yield from pending
             pending.clear()
+
+
+def run_again(
+    federation: Federation,
+    records: Sequence[Mapping[str, Any]],
+    missing: Mapping[int, Sequence[int]],
+    by_step: StepFile,
+) -> None:
+    """Run committed rounds once more for the evaluations within them that are ``missing`` (steps by
+    round); the log stays as it is. What was found in a round is kept when it has ended.
+
+    Raises DamagedFolder where a round does not give the model that it gave before.
+    """
+    for record in records[1 : max(missing) + 1]:
+        round_num = record["round"]
+        again = federation.round(round_num, False, missing.get(round_num, ()))
+        if again["params_digest"] != record.get("params_digest"):
+            raise DamagedFolder(
+                f"{by_step.path.parent}: round {round_num} was run again for eval_steps and gave "
+                "another model than in the log, as other hardware or libraries do; set eval_steps "
+                "to none, or begin the trial anew in another --store"
+            )
+        by_step.add(federation.within.points)
 
 
 def as_begun(trial: Trial, folder: TrialFolder, *, elsewhere: bool = False) -> Trial:

@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "reference" / "metrics.md"
 
 def described() -> set[str]:
     rows = re.findall(r"^\| (`.+?) \|", PAGE.read_text(encoding="utf-8"), re.M)
-    return {name for row in rows for name in re.findall(r"`([a-z]+/\w+)`", row)}
+    return {name for row in rows for name in re.findall(r"`([a-z_]+/[\w/]+)`", row)}
 
 
 def test_what_is_tracked_is_described_and_what_is_described_is_tracked(
@@ -29,7 +29,7 @@ def test_what_is_tracked_is_described_and_what_is_described_is_tracked(
     uri = new_database(tmp_path)
     differ = {"partition": "dirichlet", "participation": 0.5}
     differ |= {"strategy": "feddf", "distill_examples": 20}
-    settings = {"validation_examples": 20, "stop": "budget-then-target"}
+    settings = {"validation_examples": 20, "stop": "budget-then-target", "eval_steps": 9}
     asked = toy_run(bert, "4", **settings, **differ)
     done = call(*asked, "--no-ray", folder=tmp_path)
     assert done.code == 0, done.everything

@@ -22,9 +22,9 @@ def rounds_run(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     numbers: list[int] = []
     compute = Federation.round
 
-    def counted(self: Federation, round_num: int, evaluates: bool) -> dict[str, Any]:
+    def counted(self: Federation, round_num: int, *asked: Any) -> dict[str, Any]:
         numbers.append(round_num)
-        return compute(self, round_num, evaluates)
+        return compute(self, round_num, *asked)
 
     monkeypatch.setattr(Federation, "round", counted)
     return numbers

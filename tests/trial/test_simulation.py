@@ -201,10 +201,10 @@ def test_a_diverged_round_is_not_logged_and_not_tried_again(
     config = quick(bert)
     compute = Federation.round
 
-    def diverge(self: Federation, round_num: int, evaluates: bool) -> dict[str, Any]:
+    def diverge(self: Federation, round_num: int, *asked: Any) -> dict[str, Any]:
         if round_num == 2:
             raise Diverged(2, 1)
-        return compute(self, round_num, evaluates)
+        return compute(self, round_num, *asked)
 
     monkeypatch.setattr(Federation, "round", diverge)
     with pytest.raises(Diverged, match="round 2 at client 1"):
