@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
-from fedtune.data import tokenization
+from fedtune.data import token_cache
 from fedtune.data.sources import load_texts
 from fedtune.data.splits import Examples, select_examples
 from fedtune.data.token_arrays import Split, Tokens, open_tokens
@@ -174,7 +174,7 @@ def test_tokens_are_made_once_whichever_column_is_read(
     file: Path, tokenizer_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grouped = entry(file, tokenizer_dir, "author")
-    monkeypatch.setattr(tokenization, "_make", lambda *_: pytest.fail("tokenised again"))
+    monkeypatch.setattr(token_cache, "_make", lambda *_: pytest.fail("tokenised again"))
     plain = entry(file, tokenizer_dir)
     assert entry(file, tokenizer_dir, "author") == grouped != plain
     names = {path.name for path in plain.iterdir()}

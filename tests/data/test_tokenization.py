@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from fedtune.data import tokenization
+from fedtune.data import token_cache
 from fedtune.data.sources import load_texts
 from fedtune.data.token_arrays import open_tokens
 from fedtune.data.tokenization import tokenize, write_tokens
@@ -91,7 +91,7 @@ def test_a_second_time_nothing_is_tokenised(
     texts_dir: Path, tokenizer_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = tokenize(str(texts_dir), tokenizer_dir, max_length=8)
-    monkeypatch.setattr(tokenization, "_make", no_tokenising)
+    monkeypatch.setattr(token_cache, "_make", no_tokenising)
     assert tokenize(str(texts_dir), tokenizer_dir, max_length=8) == first
     moved = shutil.copytree(texts_dir, tmp_path / "elsewhere" / "texts")
     assert tokenize(str(moved), tokenizer_dir, max_length=8) == first, "content counts, not place"
@@ -128,14 +128,14 @@ def test_a_changed_file_is_noticed(texts_dir: Path, tokenizer_dir: Path, write_j
 def test_makers_at_the_same_time_all_succeed(
     texts_dir: Path, tokenizer_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, all_begun = tokenization._make, threading.Barrier(4)
+    make, all_begun = token_cache._make, threading.Barrier(4)
 
     def make_together(*arguments: object) -> None:
         all_begun.wait(30)
         make(*arguments)  # type: ignore[arg-type]
 
     load_texts(str(texts_dir))
-    monkeypatch.setattr(tokenization, "_make", make_together)
+    monkeypatch.setattr(token_cache, "_make", make_together)
     with ThreadPoolExecutor(4) as pool:
         jobs = [
             pool.submit(tokenize, str(texts_dir), tokenizer_dir, max_length=8) for _ in range(4)
