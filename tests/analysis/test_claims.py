@@ -8,17 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from synthetic import (
-    TOP,
-    Curve,
-    in_memory,
-    make_trial,
-    paper_like,
-    run_all,
-    sizes_of,
-    upside_down,
-    whole_grid,
-)
+from as_tracked import in_memory
+from grids import whole_grid
+from synthetic import Curve, make_trial, run_all, sizes_of
+from worlds import TOP, paper_like, upside_down
 
 from fedtune.analysis import numbers
 from fedtune.analysis.cell import Series

@@ -7,17 +7,13 @@ import math
 from collections.abc import Iterable
 
 import pytest
+from as_tracked import in_memory
+from grids import whole_grid
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.transforms import Bbox
-from synthetic import (
-    in_memory,
-    make_trial,
-    paper_like,
-    result_of,
-    run_all,
-    whole_grid,
-)
+from synthetic import make_trial, result_of, run_all
+from worlds import paper_like
 
 from fedtune.analysis import style, summary, tables
 from fedtune.analysis.drawing import Drawn

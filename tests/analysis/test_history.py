@@ -12,18 +12,12 @@ from unittest import mock
 
 import pytest
 import yaml
+from as_tracked import in_memory, write
+from grids import whole_grid
 from recount import by_clients, recount
 from support import call, new_database, toy_run
-from synthetic import (
-    BEGUN_MS,
-    in_memory,
-    make_trial,
-    paper_like,
-    result_of,
-    run_all,
-    whole_grid,
-    write,
-)
+from synthetic import BEGUN_MS, make_trial, result_of, run_all
+from worlds import paper_like
 
 from fedtune.analysis.cell import Series
 from fedtune.analysis.grid import Grid

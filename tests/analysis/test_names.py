@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from as_tracked import in_memory
+from grids import whole_grid
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from synthetic import BEGUN_MS, in_memory, run_all, whole_grid
+from synthetic import BEGUN_MS, run_all
 
 from fedtune.analysis import fonts, style, words
 from fedtune.analysis.fonts import BASE, fonts_for

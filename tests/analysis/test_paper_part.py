@@ -7,8 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from as_tracked import in_memory, write
+from grids import whole_grid
 from support import call, new_database
-from synthetic import in_memory, paper_like, run_all, whole_grid, write
+from synthetic import run_all
+from worlds import paper_like
 
 import fedtune.analysis
 from fedtune.analysis.expected import Expected

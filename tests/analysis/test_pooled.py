@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import Curve, answers, in_memory, run_all, whole_grid
+from as_tracked import answers, in_memory
+from grids import whole_grid
+from synthetic import Curve, run_all
 
 from fedtune.analysis.pooled import pooled_table
 from fedtune.trial.identity import Trial

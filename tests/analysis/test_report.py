@@ -14,16 +14,12 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from as_tracked import with_answers, write
+from grids import whole_grid
 from mlflow import MlflowClient
 from support import call, mlflow_server, new_database, sweep_run
-from synthetic import (
-    make_trial,
-    paper_like,
-    run_all,
-    whole_grid,
-    with_answers,
-    write,
-)
+from synthetic import make_trial, run_all
+from worlds import paper_like
 
 from fedtune.analysis import report, style
 from fedtune.analysis.history import load_sweep

@@ -8,18 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from as_tracked import answers, in_memory, with_answers, write
+from grids import whole_grid
 from support import new_database
-from synthetic import (
-    answers,
-    in_memory,
-    make_trial,
-    paper_like,
-    result_of,
-    run_all,
-    whole_grid,
-    with_answers,
-    write,
-)
+from synthetic import make_trial, result_of, run_all
+from worlds import paper_like
 
 from fedtune.analysis import numbers, tables, tracked
 from fedtune.analysis.cell import Series

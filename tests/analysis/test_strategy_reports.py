@@ -12,20 +12,12 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from as_tracked import in_memory, shares_of, with_answers, with_partitions, write
+from grids import study
 from mlflow import MlflowClient
 from support import SHORT, call, new_database, toy_run
-from synthetic import (
-    in_memory,
-    make_trial,
-    result_of,
-    run_all,
-    shares_of,
-    skewed,
-    study,
-    with_answers,
-    with_partitions,
-    write,
-)
+from synthetic import make_trial, result_of, run_all
+from worlds import skewed
 
 from fedtune.analysis import by_client, curves, figures, report, style, summary, tables
 from fedtune.analysis.axis import Axis, Naming, settings_of, varied

@@ -8,7 +8,10 @@ import math
 from dataclasses import replace
 
 import pytest
-from synthetic import in_memory, make_trial, paper_like, result_of, run_all, whole_grid
+from as_tracked import in_memory
+from grids import whole_grid
+from synthetic import make_trial, result_of, run_all
+from worlds import paper_like
 
 from fedtune.analysis import tables
 from fedtune.analysis.cell import Series
