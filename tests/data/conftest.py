@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from tokenizers import normalizers, pre_tokenizers
+from word_pieces import tokenizer_of
 
 from fedtune.data import toy
 from fedtune.data.token_arrays import Split, Tokens
@@ -33,27 +33,10 @@ def hermetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def save_tokenizer(directory: Path, words: Sequence[str]) -> Path:
     """A cased WordPiece tokenizer that knows ``words`` and single lower-case letters."""
     letters = "abcdefghijklmnopqrstuvwxyz"
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    pieces = dict.fromkeys([*special, *letters, *(f"##{letter}" for letter in letters), *words])
-    model = models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]")
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
-    fast.save_pretrained(str(directory))
+    pieces = [*letters, *(f"##{letter}" for letter in letters), *words]
+    cased = normalizers.BertNormalizer(lowercase=False)
+    tokenizer = tokenizer_of(pieces, pre_tokenizers.BertPreTokenizer(), cased)
+    tokenizer.save_pretrained(str(directory))
     return directory
 
 
