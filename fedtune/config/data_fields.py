@@ -96,3 +96,12 @@ class DataFields(BaseModel):
         Allowed("an integer of at least 3 (two tokens are special)"),
         TURNS,
     ] = Field(128, description="tokens a text is cut to, special tokens included")
+    head: Annotated[
+        Literal["own", "pooler", "relu"],
+        Allowed("'own', 'pooler' or 'relu'"),
+        Later("2026-11"),
+    ] = Field(
+        "own",
+        description="what stands between encoder and classifier: the architecture's own; or drawn "
+        "anew, BERT's pooler (tanh, dropout 0.1) or DistilBERT's layer (ReLU, dropout 0.2)",
+    )

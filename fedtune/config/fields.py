@@ -46,7 +46,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("validation_examples", "distill_examples", "test_examples", "test_split"),
         *("test_fraction", "balance_classes", "data_seed"),
     ),
-    "Model": ("model", "max_length", "attention_mask"),
+    "Model": ("model", "head", "max_length", "attention_mask"),
     "Clients": (
         *("clients", "seed", "partition", "partition_alpha", "shards_per_client"),
         *("client_column", "examples_per_client", "min_client_examples", "participation"),

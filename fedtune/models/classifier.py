@@ -25,6 +25,7 @@ from fedtune.models.configuration import (
     of_the_model,
     read_config,
 )
+from fedtune.models.heads import Head, exchange
 from fedtune.models.weights import num_parameters, shapes
 from fedtune.paths import cache_root
 from fedtune.randomness import seeded
@@ -38,13 +39,19 @@ _SLACK = 100_000_000
 
 
 def load_classifier(
-    directory: Path, *, label_names: Sequence[str], seed: int, pad_token_id: int | None = None
+    directory: Path,
+    *,
+    label_names: Sequence[str],
+    seed: int,
+    pad_token_id: int | None = None,
+    head: Head = "own",
 ) -> Any:
     """A ``PreTrainedModel`` with an output per label, pretrained where its file is.
 
     What the file lacks, and the head of a former task, is drawn from ``seed``; the configuration
     says of the head what is true of the new one. ``pad_token_id`` is the tokenizer's, for a
-    configuration that names none.
+    configuration that names none. ``head`` is another one in place of the architecture's own (see
+    :mod:`fedtune.models.heads`).
 
     Always fp32, whatever the file holds: a checkpoint in half precision would load as such, and
     steps of 2e-5 would vanish in it. Raises BadInput where the architecture has no sequence
@@ -91,7 +98,9 @@ def load_classifier(
                 str(directory),
                 f"{name} keeps running statistics, which FedAvg cannot average",
             )
-    model.drawn_anew = _new(_outside(model), new, had_other_task=_had_other_task(directory))
+    drawn = _new(_outside(model), new, had_other_task=_had_other_task(directory))
+    # What a head adds comes last, so that the rest of it is drawn as without.
+    model.drawn_anew = tuple(dict.fromkeys([*drawn, *exchange(model, head)]))
     draw_head(model, seed)
     return model
 

@@ -10,11 +10,11 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import relu
 
 from fedtune.data.batches import Batch
 from fedtune.models.configuration import padding_of
 from fedtune.models.dropout import as_in_pytorch
+from fedtune.models.heads import activate
 from fedtune.models.packed import PackedEncoder, can_pack, pool
 
 Precision = Literal["fp32", "bf16"]
@@ -62,7 +62,7 @@ class PackedForward:
         first = self.encode(batch.token_ids, batch.packing, types, first_only=True, draws=draws)
         pooled = pool(model.base_model, first)
         if model.config.model_type == "distilbert":
-            pooled = relu(model.pre_classifier(pooled))
+            pooled = activate(model, model.pre_classifier(pooled))
         if model.training:
             pooled = as_in_pytorch(pooled, model.dropout.p, draws)
         scores: Tensor = model.classifier(pooled)

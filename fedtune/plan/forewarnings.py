@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedtune.config import TrialConfig
+from fedtune.models.heads import is_of_transformers
 from fedtune.models.zoo import PAPER_LEARNING_RATE, card_learning_rate
 from fedtune.plan.plan import Plan
 from fedtune.plan.plan_file import earlier_plan
@@ -21,6 +22,7 @@ def warnings_of(plan: Plan, spec: SweepSpec, store: Path) -> list[str]:
     """
     lines = list(spec.unused_overrides()) + _other_lengths(plan, store)
     lines += spec.settings_without_effect() + _fractions_without_effect(plan, spec)
+    lines += _heads(plan, spec)
     lines += _one_round(plan, spec) + _computed_twice(plan) + _set_aside_for_nobody(plan)
     for trial in plan.trials:
         lines += settings_without_effect(trial.config)
@@ -93,6 +95,26 @@ def _fractions_without_effect(plan: Plan, spec: SweepSpec) -> list[str]:
         "split of its own"
         for config in spec.configs()
         if config.test_fraction != "none" and config.dataset in whole
+    ]
+
+
+def _heads(plan: Plan, spec: SweepSpec) -> list[str]:
+    """A line for a head that is the model's own, and for one that transformers has not on it."""
+    asked = {(config.model, config.head) for config in spec.configs() if config.head != "own"}
+    used = {(trial.config.model, trial.config.head) for trial in plan.trials}
+    lines = [
+        f"head={head} has no effect on {model}: it is its own"
+        for model, head in sorted(asked - used)
+    ]
+    foreign = {
+        (trial.config.model, trial.config.head)
+        for trial in plan.trials
+        if not is_of_transformers(Path(trial.model_dir), trial.config.head)
+    }
+    return lines + [
+        f"head={head} on {model} is none that transformers knows: from a checkpoint it computes "
+        "something else, and --log-model leaves it out"
+        for model, head in sorted(foreign)
     ]
 
 

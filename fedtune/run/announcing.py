@@ -12,7 +12,9 @@ from rich.markup import escape
 from fedtune.config import TrialConfig
 from fedtune.cost.launch_cost import LaunchCost
 from fedtune.data.columns import separated
+from fedtune.models import heads
 from fedtune.models.classifier import drawn_anew
+from fedtune.models.configuration import kind_of, read_config
 from fedtune.plan.forewarnings import warnings_of
 from fedtune.plan.plan import Plan
 from fedtune.plan.sweepfile import SweepSpec
@@ -90,7 +92,10 @@ def _groups(config: TrialConfig, groups: np.ndarray) -> str:
 
 def _drawn(trial: Trial) -> str:
     """The layers that are not the model's own: all that its file lacks, and a former head."""
-    layers = drawn_anew(Path(trial.model_dir), open_examples(trial)[1].num_classes)
+    directory, head = Path(trial.model_dir), trial.config.head
+    own = drawn_anew(directory, open_examples(trial)[1].num_classes)
+    kind = str(kind_of(read_config(directory)))
+    layers = list(dict.fromkeys([*heads.layers(kind, head), *own]))
     return f"{' and '.join(layers)} drawn anew, " if layers else ""
 
 

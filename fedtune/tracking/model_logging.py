@@ -7,6 +7,7 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
+from fedtune.models.heads import is_of_transformers
 from fedtune.tracking.projection import Projection
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.results import Result
@@ -19,11 +20,15 @@ def log_final_model(projection: Projection, store: Path, result: Result) -> None
     """Log the model after the trial's last round to its run, unless that one is there already.
 
     Nothing is logged where the log is longer than what was asked for: the checkpoint is of its end.
+    Nor where the model has a head with which transformers computes something else.
 
     Served, it takes texts and answers with a label and a score each.
     """
     trial_id, records = result.trial.trial_id, result.records
     folder, run_id = TrialFolder(store, trial_id), projection.run_id(trial_id)
+    directory, head = Path(result.trial.model_dir), result.trial.config.head
+    if not is_of_transformers(directory, head):
+        return
     if run_id is None or not folder.checkpoint.exists() or len(records) != len(folder.records()):
         return
     folder.check_checkpoint()

@@ -13,8 +13,9 @@ from fedtune.data.splits import Examples
 from fedtune.data.token_arrays import Tokens
 from fedtune.errors import BadInput, Fault, first_line
 from fedtune.federated.flat import FlatModel
-from fedtune.models.configuration import describe
+from fedtune.models.configuration import describe, kind_of, read_config
 from fedtune.models.forward import PaddedForward
+from fedtune.models.heads import KINDS
 from fedtune.models.zoo import ModelSource
 from fedtune.trial.device import DEVICE_ERRORS
 from fedtune.trial.inputs import partition_examples
@@ -45,6 +46,10 @@ def data_faults(
                 "`model.resize_token_embeddings(len(tokenizer))` and save both",
             )
         )
+    kind = kind_of(read_config(model.directory))
+    if config.head != "own" and kind not in KINDS:
+        message = f"is known for {', '.join(KINDS)}; {config.model} is {kind}; allowed is 'own'"
+        faults.append(Fault("head", config.head, message))
     return faults
 
 

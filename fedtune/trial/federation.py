@@ -213,6 +213,7 @@ class Federation:
             label_names=examples.label_names,
             seed=config.seed,
             pad_token_id=tokens.pad_token_id,
+            head=config.head,
         )
         assert config.precision != "auto"
         return FlatModel(model.to(self.device), config.precision)

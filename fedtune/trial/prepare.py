@@ -10,6 +10,7 @@ from fedtune.config import TrialConfig
 from fedtune.errors import BadInput, Fault, Refusal
 from fedtune.models.classifier import drawn_anew
 from fedtune.models.configuration import architecture_fault
+from fedtune.models.heads import is_own
 from fedtune.models.zoo import ModelSource, content_hash, find_model
 from fedtune.trial.compatibility import data_faults
 from fedtune.trial.identity import Trial
@@ -54,6 +55,8 @@ def prepare(
     if config.distill_dataset != "none":
         pool_dir = make_pool(config, model, tokens.text_column, progress)
         pool = open_texts(pool_dir)
+    if is_own(model.directory, config.head):
+        config = config.replace(head="own")
     timed = config.replace(budget_rounds=budget, max_rounds=cap)
     settled = timed.replace(
         dataset_config=tokens.dataset_config,

@@ -16,6 +16,7 @@ STUDY = Path(__file__).parents[2] / "docs" / "results" / "mini-study" / "rounds.
 
 #: Every field that came after engine 3, with its default for good: another one would rename trials.
 CAME_LATER = {
+    "head": "own",  # 2026-11
     "balance_classes": False,  # 2026-11
     "dataset_config": "none",  # 2026-11
     "test_fraction": "none",  # 2026-11
@@ -43,6 +44,7 @@ CAME_LATER = {
 
 #: Other values of those that are no words.
 OTHER = {
+    "head": "relu",
     "balance_classes": True,
     "test_fraction": 0.3,
     "server_optimizer": "adam",
