@@ -103,7 +103,19 @@ class Grid:
         return sorted(old, key=lambda name: (rank[name], base[name], _by_number(old[name])))
 
     def of_variant(self, variant: str) -> Grid:
-        return Grid(tuple(t for t in self.trials if t.variant == variant), self.expected)
+        """The trials of a variant, begun or planned, with the baselines that they are held against,
+        which may bear another name.
+        """
+        own = [trial for trial in self.trials if trial.variant == variant]
+        families = {trial.family for trial in own}
+        kept = {id(t) for t in self.trials if t.is_baseline and t.family in families}
+        kept |= {id(trial) for trial in own}
+        places = tuple(p for p in self.expected.places if p.variant == variant)
+        return replace(
+            self,
+            trials=tuple(trial for trial in self.trials if id(trial) in kept),
+            expected=replace(self.expected, places=places),
+        )
 
     def renamed(
         self, models: Mapping[str, str], datasets: Mapping[str, str], variants: Mapping[str, str]

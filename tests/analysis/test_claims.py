@@ -8,14 +8,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from as_tracked import in_memory
-from grids import whole_grid
-from synthetic import Curve, make_trial, run_all, sizes_of
-from worlds import TOP, paper_like, upside_down
+from synthetic import (
+    DATASETS,
+    MODELS,
+    TOP,
+    Curve,
+    in_memory,
+    make_trial,
+    paper_like,
+    run_all,
+    sizes_of,
+    upside_down,
+    whole_grid,
+)
 
 from fedtune.analysis import numbers
 from fedtune.analysis.cell import Series
-from fedtune.analysis.expected import Expected
+from fedtune.analysis.expected import NOTHING_EXPECTED, Expected
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.paper.claims import STATEMENTS, Claim
 from fedtune.analysis.paper.evidence import stretch_at_chance
@@ -178,6 +187,32 @@ def test_a_sweep_over_another_setting_is_judged_once_for_each_of_its_values() ->
     assert len(claims) == len(found) == 26
     assert found["C2", "learning_rate=0.05"] == "holds"
     assert found["C2", "learning_rate=0.1"] == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("field", "values"), [("learning_rate", (0.05, 0.1)), ("head_init", ("shared", "per_client"))]
+)
+@pytest.mark.parametrize("planned", [False, True])
+def test_every_variant_is_judged_on_its_own_trials_and_their_baselines(
+    field: str, values: tuple[object, ...], planned: bool
+) -> None:
+    """Of a plan too, which names all variants; and where they share baselines, which have none."""
+    seeds, clients = tuple(range(5)), (1, 2, 4, 8, 16, 32)
+    trials = {t.trial_id: t for v in values for t in whole_grid(seeds=seeds, **{field: v})}
+    federated = [t for t in trials.values() if not t.is_baseline or field == "learning_rate"]
+    baselines = [t for t in whole_grid(clients=(1,), seeds=seeds) if field == "head_init"]
+    points = tuple({"clients": str(k), field: str(v)} for v in values for k in clients)
+    plan = Expected(MODELS, DATASETS, clients, seeds, points) if planned else NOTHING_EXPECTED
+
+    claims = judge(in_memory(run_all([*baselines, *federated], paper_like), plan))
+
+    found = {(c.variant, c.statement.number): c.verdict for c in claims}
+    names = {f"{field}={value}" for value in values}
+    assert found == {
+        (name, number): "not applicable" if number == "C12" else "holds"
+        for name in names
+        for number in NUMBERS
+    }
 
 
 def test_claims_as_data_are_strict_json_with_numbers_and_thresholds() -> None:

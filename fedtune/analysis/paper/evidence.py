@@ -29,6 +29,7 @@ class Evidence:
 
     grid: Grid
     aim: Aim = OWN
+    variant: str = ""
 
     def model(self, role: str) -> str | None:
         """The model that stands for one of the paper's: the original where there is one."""
@@ -49,8 +50,7 @@ class Evidence:
         """The cells of a model on a data set by K; none where either is not in the sweep."""
         if model is None or dataset is None:
             return []
-        variants = self.grid.variants
-        return self.grid.cells(Series(model, dataset, variants[0])) if variants else []
+        return self.grid.cells(Series(model, dataset, self.variant))
 
     def cell(self, model: str | None, dataset: str | None, clients: int) -> Cell | None:
         return next((c for c in self.cells(model, dataset) if c.clients == clients), None)

@@ -40,8 +40,8 @@ ON_TARGETS = ("C4", "C5", "C6", "C7", "C11", "C13")
 def judge(grid: Grid, aim: Aim = OWN, only: Collection[str] = tuple(CHECKS)) -> list[Claim]:
     """The paper's claims, in its order, once for each variant of the sweep."""
     claims = []
-    for variant in grid.variants:
-        evidence = Evidence(grid.of_variant(variant), aim)
+    for variant in _judged(grid):
+        evidence = Evidence(grid.of_variant(variant), aim, variant)
         for statement in STATEMENTS:
             if statement.number not in only:
                 continue
@@ -49,6 +49,16 @@ def judge(grid: Grid, aim: Aim = OWN, only: Collection[str] = tuple(CHECKS)) -> 
             parts = settled(parts)
             claims.append(Claim(statement, answer.verdict, told(parts), tuple(parts), variant))
     return claims
+
+
+def _judged(grid: Grid) -> list[str]:
+    """The variants that have federated trials, begun or planned; all where none has.
+
+    Baselines that several of them share are no variant by themselves.
+    """
+    have = {trial.variant for trial in grid.trials if not trial.is_baseline}
+    have |= {place.variant for place in grid.expected.places if not place.is_baseline}
+    return [variant for variant in grid.variants if variant in have] or grid.variants
 
 
 def as_data(sweep: str, claims: list[Claim]) -> dict[str, Any]:
