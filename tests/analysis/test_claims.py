@@ -294,6 +294,35 @@ def test_a_trial_that_diverged_keeps_nothing() -> None:
     assert row[table.header.index("retention")] == pytest.approx(0.4, abs=1e-3)
 
 
+def test_trials_that_all_diverged_are_at_chance_and_no_error() -> None:
+    wrecked = [
+        replace(r, records=r.records[:3], diverged="round 3, client 0", summary=None)
+        if r.trial.config.clients == 32
+        else r
+        for r in run_all(whole_grid(seeds=range(3)), paper_like)
+    ]
+
+    found = judged(in_memory(wrecked))
+
+    assert found["C3"].verdict == "holds"
+    (part,) = (part for part in found["C3"].parts if "yelp" in part.what)
+    assert "at K = 32: 0.000 (diverged, chance 0.200)" in part.numbers
+    assert found["C10"].verdict == "does not hold"
+
+
+def test_cells_without_a_seed_in_common_decide_nothing() -> None:
+    """Which seeds have ended may differ from K to K while a sweep is under way."""
+    one, many = ({1: (0, 1), 2: seeds, 4: (0,), 8: (1,)} for seeds in ((0,), (0, 1)))
+
+    for there in (one, many):
+        results = run_all(whole_grid(clients=there, seeds=(0, 1)), paper_like)
+        kept = [r for r in results if r.trial.config.seed in there[r.trial.config.clients]]
+
+        found = verdicts(in_memory(kept))
+
+        assert {found[number] for number in ("C1", "C4", "C9", "C11")} == {"not run"}
+
+
 def test_who_never_learned_does_not_fall_to_chance() -> None:
     found = judged(in_memory(run_all(whole_grid(seeds=range(2)), lambda trial, _: 0.0)))
 

@@ -92,11 +92,13 @@ def _falls_to_chance(evidence: Evidence, place: str) -> Part:
         answer = answer.not_denied("not testable", kept[lowest].mean <= claims.AT_CHANCE)
     cell = next(cell for cell in cells if cell.clients == lowest)
     chance = next(iter(cell.trials.values())).chance
+    accuracy = cell.sample(ACCURACY)
+    told = f"accuracy {accuracy.mean:.3f}" if accuracy.values else "diverged"
     return Part(
         f"{cell.series.label} on {cell.series.dataset}: some K at chance at the budget",
         answer,
-        f"lowest retention at K = {lowest}: {show(kept[lowest])} (accuracy "
-        f"{cell.sample(ACCURACY).mean:.3f}, chance {chance:.3f}){one_answer(cell)}{due.why}",
+        f"lowest retention at K = {lowest}: {show(kept[lowest])} ({told}, chance {chance:.3f})"
+        f"{one_answer(cell)}{due.why}",
         f"retention of at most {claims.AT_CHANCE:.2f}",
         kept[lowest].values,
     )

@@ -181,9 +181,9 @@ def together(parts: Sequence[Part]) -> Checked:
 
 def alike(sample: Sample, margin: float, shown: str) -> str:
     """Whether a difference is shown to be smaller than its margin in either direction (TOST at 5 %,
-    for this comparison alone).
+    for this comparison alone). Nothing without values.
     """
-    if sample.estimate.p_within(margin) > 2 * ONE_SIDED:
+    if not sample.values or sample.estimate.p_within(margin) > 2 * ONE_SIDED:
         return ""
     return f"; taken alone, the same within ±{shown}"
 
