@@ -164,6 +164,19 @@ def test_a_difference_within_the_noise_is_inconclusive(
         assert part.per_seed == pytest.approx(by_seed, abs=1e-3)
 
 
+@pytest.mark.parametrize(("seeds", "verdict"), [(1, "inconclusive"), (6, "does not hold")])
+def test_models_and_data_sets_of_one_seed_are_no_five_answers(seeds: int, verdict: str) -> None:
+    """BERT and ALBERT fail on three data sets, six times in one seed."""
+
+    def curve(trial: Trial, step: int) -> float:
+        chance = 1 / sizes_of(trial.config.dataset)[2]
+        return chance + (TOP - chance) * min(1.0, step / 4) * (trial.config.clients == 1)
+
+    claim = judged(in_memory(run_all(whole_grid(seeds=range(seeds)), curve)))["C5"]
+
+    assert claim.verdict == claim.parts[0].verdict == verdict
+
+
 def test_fewer_rounds_with_more_clients_contradict_c4() -> None:
     def curve(trial: Trial, step: int) -> float:
         return 0.5 + 0.4 * min(1.0, step * trial.config.clients / 16)
