@@ -59,7 +59,7 @@ def _lower(evidence: Evidence, role: str, place: str) -> Part:
         what,
         above(less, margin).unless_missing(missing),
         f"{show(less)} less: {mine:.3f} against {theirs:.3f} (K = {', '.join(map(str, shared))})"
-        + alike(less, margin, f"{margin:.2f}")
+        + alike(less, margin, f"±{margin:.2f}")
         + unknown_for(missing),
         f"more than {margin:.2f} less",
         less.values,

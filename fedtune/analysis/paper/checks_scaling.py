@@ -81,11 +81,11 @@ def _rounds_rise(evidence: Evidence, cells: Sequence[Cell]) -> Part:
     answer = _trend(slope, rows, due.truth).unless_missing(missing)
     least = f"{2**claims.RISE - 1:.0%}"
     told = slope.shown(lambda value: f"{2**value:.2f}") if slope.values else "–"
-    told += alike(slope, claims.RISE, least)
+    same = alike(slope, claims.RISE, f"±{least}") if due.truth and not _censored(rows) else ""
     return Part(
         what,
         answer,
-        f"{evidence.medians(known)}; times {told} with each doubling{due.why}"
+        f"{evidence.medians(known)}; times {told} with each doubling{same}{due.why}"
         + unknown_for(missing),
         f"a rising trend, by more than {least} a doubling",
         {seed: [str(rounds) for rounds in row] for seed, row in rows.items()},
@@ -107,17 +107,28 @@ def _slope(clients: Sequence[int], rows: Mapping[int, Sequence[Rounds]]) -> Samp
 
 
 def _trend(slope: Sample, rows: Mapping[int, Sequence[Rounds]], due: bool) -> Answer:
-    """Rising where the order shows it and the slope is large enough. Not rising where the order is
-    the other way round; or where a rise is due, by steps alone, and the slope is too small.
+    """Rising where both the order shows it and the slope is beyond its margin. Not rising where
+    the order is the other way round; or where a rise is due, by steps alone, and the slope is too
+    small.
     """
     if len(rows) < 2:
         return Answer(otherwise="inconclusive" if rows else "not run")
     order = [[rounds.least for rounds in row] for row in rows.values()]
-    rise = p_trend(order) if slope.mean > claims.RISE else 1.0
+    rise = max(p_trend(order), slope.estimate.p_above(claims.RISE))
     fall = p_trend([row[::-1] for row in order])
-    if due:
-        return Answer(rise, min(1.0, 2 * min(fall, slope.estimate.p_below(claims.RISE))))
-    return Answer(rise, fall, "not testable")
+    if not due:
+        return Answer(rise, fall, "not testable")
+    return Answer(
+        rise,
+        fall if _censored(rows) else min(1.0, 2 * min(fall, slope.estimate.p_below(claims.RISE))),
+    )
+
+
+def _censored(rows: Mapping[int, Sequence[Rounds]]) -> bool:
+    """Is a target missed, by some K? It may take any number of rounds there, so that the slope of
+    the rounds up to the cap is too small.
+    """
+    return not all(rounds.reached for row in rows.values() for rounds in row)
 
 
 def mostly_reach(evidence: Evidence) -> Checked:
@@ -152,8 +163,8 @@ def mostly_reach(evidence: Evidence) -> Checked:
 def _most(evidence: Evidence, rows: Sequence[Sequence[Cell]], clients: Sequence[int]) -> Part:
     """In how many seeds do, for most models and data sets, more than half of these K reach?
 
-    Models and data sets of one seed are no answers by themselves: what a model does on a data set it
-    does in every seed, or in none.
+    Models and data sets of one seed are no answers by themselves: what a model does on a data set
+    it does in every seed, or in none.
     """
     truths: dict[int, list[bool | None]] = {}
     met: dict[int, list[bool]] = {}

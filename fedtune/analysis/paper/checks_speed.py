@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fedtune.analysis import numbers
 from fedtune.analysis.cell import Cell
@@ -65,20 +66,27 @@ def _slower(
 
     times = _ratio([(own[k], other[k]) for k in shared], levels, seeds)
     answer = above(times, _MARGIN)
+    missed = [_missed(cells, shared, levels, seeds) for cells in (own, other)]
+    if missed[0]:  # it may take any number of rounds, so that the ratio up to the cap is too small
+        answer = replace(answer, p_no=1.0)
     # Where even the largest K may get there in its first round, equally many rounds say nothing.
     largest = own[shared[-1]].trials[seeds[0]]
     needs = steps_of_one(evidence.grid, mine, lambda trial: levels.get(trial.seed))
-    if needs is None or needs.rounds(largest.steps_per_round).after < 2:
+    testable = needs is not None and needs.rounds(largest.steps_per_round).after >= 2
+    if not testable:
         answer = answer.not_denied("not testable")
     missing = evidence.missing(shared)
     shown = "; ".join(
         f"K = {k}: {_median(own[k], levels, seeds)} against {_median(other[k], levels, seeds)}"
         for k in shared
     )
+    same = alike(times, _MARGIN, f"a factor {claims.SLOWER}")
     return Part(
         what,
         answer.unless_missing(missing),
-        f"{_times(times)} as many; medians {shown}{unknown_for(missing)}",
+        f"{times.shown(lambda value: f'{2**value:.2f}')} times as many"
+        + same * (testable and not any(missed))
+        + f"; medians {shown}{unknown_for(missing)}",
         f"{claims.SLOWER} times, to " + ", ".join(f"{levels[seed]:.3f}" for seed in seeds),
         times.values,
     )
@@ -98,9 +106,12 @@ def _ratio(
     return Sample(ratios, math.sqrt(rounding) / len(seeds))
 
 
-def _times(sample: Sample) -> str:
-    told = sample.shown(lambda value: f"{2**value:.2f}")
-    return f"{told} times{alike(sample, _MARGIN, f'a factor {claims.SLOWER}')}"
+def _missed(
+    cells: ByClients, clients: Sequence[int], levels: Mapping[int, float], seeds: Sequence[int]
+) -> bool:
+    """Is the accuracy not reached by some of these trials?"""
+    found = [rounds_to(cells[k].trials[seed], levels[seed]) for k in clients for seed in seeds]
+    return not all(each is not None and each.reached for each in found)
 
 
 def _common_accuracy(evidence: Evidence, rows: Sequence[ByClients]) -> dict[int, float]:

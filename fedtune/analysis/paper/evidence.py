@@ -110,7 +110,7 @@ def gradual_decline(evidence: Evidence, cells: Sequence[Cell], quantity: Quantit
     slope = combine(list(zip(weights, same_seeds.values(), strict=True)))
     ends = "; ".join(f"K = {k}: {show(same_seeds[k])}" for k in (min(samples), max(samples)))
     least = claims.FALL
-    told = f"{show(slope)} a doubling{alike(slope, least, str(least))}" if slope.values else "–"
+    told = f"{show(slope)} a doubling{alike(slope, least, f'±{least}')}" if slope.values else "–"
     return [
         Part(
             f"{where}: {name} falls with K",

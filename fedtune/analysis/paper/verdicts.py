@@ -185,7 +185,7 @@ def alike(sample: Sample, margin: float, shown: str) -> str:
     """
     if not sample.values or sample.estimate.p_within(margin) > 2 * ONE_SIDED:
         return ""
-    return f"; taken alone, the same within ±{shown}"
+    return f"; taken alone, the same within {shown}"
 
 
 def told(parts: Sequence[Part]) -> str:
