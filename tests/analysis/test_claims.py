@@ -29,9 +29,9 @@ from fedtune.analysis.expected import NOTHING_EXPECTED, Expected
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.paper.checks_scaling import _slope, _trend
 from fedtune.analysis.paper.claims import STATEMENTS, Claim
-from fedtune.analysis.paper.evidence import stretch_at_chance
+from fedtune.analysis.paper.evidence import Evidence, stretch_at_chance
 from fedtune.analysis.paper.judging import as_data, judge
-from fedtune.analysis.paper.rounds import Aim, Rounds, rounds_to
+from fedtune.analysis.paper.rounds import Aim, Rounds, median, rounds_to
 from fedtune.analysis.paper.targets import rounds_by_target, verdicts_by_target
 from fedtune.analysis.paper.verdicts import (
     NOT_RUN,
@@ -547,6 +547,40 @@ def test_rounds_to_target_count_from_where_it_stays_met(
     found = rounds_to(replace(trial, records=records, rule=rule, ended=True), 0.7)
 
     assert found == rounds
+
+
+@pytest.mark.parametrize("lasts", [False, True])
+def test_a_lucky_round_that_lets_a_trial_stop_is_no_target_met(lasts: bool) -> None:
+    """One round above the target lets a trial end at its budget, where it is at chance again."""
+
+    def curve(trial: Trial, step: int) -> float:
+        if trial.config.clients == 1:
+            return 0.5 + 0.4 * min(1.0, step / 4)
+        return 0.88 if step == 3 or (lasts and step > 3) else 0.5
+
+    trials = whole_grid(("mini-bert",), ("imdb",), (1, 4))
+    grid = in_memory(run_all(trials, curve))
+    cell = grid.cell(Series("mini-bert", "imdb"), 4)
+
+    found = Evidence(grid).rounds(cell)[0]
+
+    assert cell.trials[0].state == "reached"
+    assert found == (Rounds(3, True, 20) if lasts else Rounds(11, None, 20))
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ([Rounds(3, True, 20), Rounds(5, True, 20), Rounds(9, True, 20)], "5"),
+        ([Rounds(3, True, 20), Rounds(5, None, 20), Rounds(9, True, 20)], "> 4"),
+        ([Rounds(3, True, 20), Rounds(5, True, 20), Rounds(9, None, 20)], "5"),
+        ([Rounds(3, True, 20), Rounds(math.inf, False, 20)], "> 20"),
+        ([Rounds(9, None, 20)], "> 8"),
+        ([], ""),
+    ],
+)
+def test_a_median_that_may_be_higher_says_so(found: list[Rounds], told: str) -> None:
+    assert median(found) == told
 
 
 def test_the_verdicts_at_other_targets_are_a_table() -> None:

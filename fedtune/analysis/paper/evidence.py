@@ -11,7 +11,7 @@ from fedtune.analysis import numbers
 from fedtune.analysis.cell import Cell, Series
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.paper import claims
-from fedtune.analysis.paper.rounds import OWN, Aim, Rounds, median, rounds_to
+from fedtune.analysis.paper.rounds import OWN, Aim, Rounds, median, met_its_own, rounds_to
 from fedtune.analysis.paper.verdicts import NOT_RUN, Part, above, alike, all_of, below
 from fedtune.analysis.quantities import Quantity
 from fedtune.analysis.roles import TITLES, role_of
@@ -58,14 +58,17 @@ class Evidence:
     def rounds(self, cell: Cell) -> dict[int, Rounds]:
         """Rounds to target by seed, where they are known.
 
-        A trial that met its own target and stopped there counts as having met it, although the
-        baseline's level, and so the target here, may be a little higher.
+        A trial that stopped once its accuracy stayed at its own target counts as having met it,
+        although the baseline's level, and so the target here, may be a little higher.
         """
         found = {s: rounds_to(trial, self.aim.of(trial)) for s, trial in cell.trials.items()}
         known = {seed: rounds for seed, rounds in sorted(found.items()) if rounds is not None}
-        if self.aim == OWN:
-            return {seed: rounds.as_stopped for seed, rounds in known.items()}
-        return known
+        return {
+            seed: rounds.as_stopped
+            if self.aim == OWN and met_its_own(cell.trials[seed])
+            else rounds
+            for seed, rounds in known.items()
+        }
 
     def medians(self, cells: Sequence[Cell]) -> str:
         """For example ``medians K = 1: 1, K = 32: > 16``."""

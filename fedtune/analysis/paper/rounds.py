@@ -94,13 +94,22 @@ def rounds_to(trial: TrackedTrial, level: float | None) -> Rounds | None:
     return Rounds(passage.after + 1, None, cap)
 
 
+def met_its_own(trial: TrackedTrial) -> bool:
+    """Does the accuracy stay at the target by which the trial stopped? A single round above it is
+    enough to stop at the budget, whatever came after.
+    """
+    goal = trial.summary.target_accuracy if trial.summary is not None else None
+    own = rounds_to(trial, goal)
+    return own is not None and own.reached is True
+
+
 def median(found: Iterable[Rounds]) -> str:
     """The median for people: a number, ``> cap``, or nothing."""
     rounds = list(found)
     if not rounds:
         return ""
     middle = numbers.median(each.least for each in rounds)
-    sure = [each for each in rounds if each.reached]
-    if middle < math.inf and (not sure or middle > max(each.least for each in sure)):
-        return f"> {middle - 1:g}"
-    return f"{middle:g}" if middle < math.inf else f"> {max(each.cap for each in rounds)}"
+    most = numbers.median(each.least if each.reached else math.inf for each in rounds)
+    if middle == math.inf:
+        return f"> {max(each.cap for each in rounds)}"
+    return f"{middle:g}" if most == middle else f"> {middle - 1:g}"
