@@ -151,7 +151,7 @@ def mostly_reach(evidence: Evidence) -> Checked:
     if some.verdict != "not run":
         some = some.not_denied("not testable", seen=some.p_yes < some.p_no)
     whys = sorted({due.why for due in dues if due.why})
-    told = whys[0] if len(whys) == 1 else "; by steps alone none need miss it"
+    told = whys[0] if len(whys) == 1 else "; by steps alone none is known to miss it"
     return together(
         [
             Part(part.what, answer, part.numbers + told, part.threshold, part.per_seed)

@@ -1,9 +1,9 @@
-"""Could a claim have come out otherwise at the sizes of this sweep? By steps alone.
+"""Would a claim have had to come out otherwise at the sizes of this sweep? By steps alone.
 
 One client's sequential steps to an accuracy, S*, are set against the steps that K clients take one
-after another in their rounds. Where every K has more than S*, that all get there says nothing about
-the model. Nothing is read from the federated trials: a series of rounds 1, 1, 1, 1 may be a fact,
-or a lack of resolution.
+after another in their rounds. Where no K is known to have fewer than S*, that all get there says
+nothing about the model. Nothing is read from the federated trials: a series of rounds 1, 1, 1, 1
+may be a fact, or a lack of resolution.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ made, for any number of seeds, is in inference.py.
 A claim with several comparisons *holds* where all of them do (intersection–union test). It *does
 not hold* where one does not after Holm's adjustment, since one of many is soon wrong by chance.
 
-*Not testable* is what could not have come out otherwise at these sizes: see testable.py.
+*Not testable* is what was not seen and, by steps alone, need not have been at these sizes: see
+testable.py.
 """
 
 from __future__ import annotations
@@ -41,13 +42,15 @@ RULE = (
     "for what the test texts add. One seed decides nothing. A yes or no per seed (a target that is "
     "met) takes at least five answers that agree. A claim holds where all its comparisons do; it "
     "does not hold where one does not, at 5 % for all of them together (Holm). Not testable in "
-    "this regime is what could not have come out otherwise: one client's steps to the target are "
-    "set against the steps that many clients take within the rounds that they have. A claim whose "
+    "this regime is what was not seen and need not have been: one client's steps to the target, as "
+    "far as its evaluations tell, do not say that the steps which many clients take within their "
+    "rounds are too few. A claim whose "
     "models, data sets or numbers of clients are not all there is not run, unless a part that is "
     "there already contradicts it; so is what rests on a target or on retention where no baseline "
     "is clearly above chance. How accurate a baseline is, and so its target, is the mean of its "
     "last three evaluations; a target counts as met where the accuracy stays there (isotonic "
-    "regression). One that was not met within the cap counts as later than any round."
+    "regression). One that was not met within the cap counts as later than any round, and never "
+    "shows that no more rounds are needed."
 )
 
 
