@@ -488,6 +488,31 @@ def test_rounds_rise_by_more_than_the_margin_and_not_just_somewhat(
     assert slope == 0.1 or said / 60 > 0.5
 
 
+@pytest.mark.parametrize(
+    ("settings", "verdict"),
+    [
+        ({}, "does not hold"),
+        ({"max_rounds": 102}, "not testable"),
+        ({"local_epochs": 1}, "not testable"),
+        ({"learning_rate": 1e-5}, "not testable"),
+    ],
+    ids=str,
+)
+def test_in_the_papers_own_setting_what_is_not_seen_is_denied(
+    settings: dict[str, float], verdict: str
+) -> None:
+    """The originals, for as long as in the paper: at a smaller cap all would miss it."""
+    papers = {"learning_rate": 2e-5, "batch_size": 32, "budget_rounds": 100, "max_rounds": 200}
+    trials = whole_grid(
+        ("distilbert",), ("imdb",), (1, 2, 4), range(5), **papers | settings, eval_every=20
+    )
+    grid = in_memory(run_all(trials, quickly(0.2)))
+    whole = [replace(t, facts=t.facts | {"data/train_examples": 25_000.0}) for t in grid.trials]
+
+    assert judged(Grid(tuple(whole)))["C7"].verdict == verdict
+    assert judged(grid)["C7"].verdict == "not testable", "on a part of the data"
+
+
 def test_no_verdict_turns_with_the_size_of_the_test_set_at_chance() -> None:
     """A tenth of what the baseline is above chance, whatever the error of a measurement."""
     grid = in_memory(run_all(whole_grid(seeds=range(3)), paper_like))

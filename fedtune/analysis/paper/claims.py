@@ -52,6 +52,12 @@ SIZE_TOLERANCE = 0.10
 
 #: The paper's learning rate, batch size, local epochs (section 3.4).
 RATE, BATCH, EPOCHS = 2e-5, 32, 2
+#: Its training examples, budget and cap in rounds by data set (section 3.3 and 3.4).
+SIZES_OF_DATA = {
+    "ag-news": (120_000, 100, 200),
+    "imdb": (25_000, 100, 200),
+    "yelp": (650_000, 50, 100),
+}
 
 
 @dataclass(frozen=True)

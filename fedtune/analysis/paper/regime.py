@@ -15,8 +15,6 @@ from fedtune.analysis.roles import TITLES
 from fedtune.analysis.table import Table, Value
 from fedtune.analysis.tracked import TrackedTrial
 
-#: The paper's training examples, budget and cap in rounds by data set (section 3.3 and 3.4).
-_SIZES = {"ag-news": (120_000, 100, 200), "imdb": (25_000, 100, 200), "yelp": (650_000, 50, 100)}
 #: The smallest and the largest number of clients there.
 _CLIENTS = (1, 32)
 #: What its figures say of the steps to the target, by model and data set: reached with the first of
@@ -77,7 +75,7 @@ def _row(grid: Grid, cell: Cell) -> list[Value]:
 
 
 def _papers_row(model: str, dataset: str, between: tuple[int, int], clients: int) -> list[Value]:
-    examples, budget, cap = _SIZES[dataset]
+    examples, budget, cap = claims.SIZES_OF_DATA[dataset]
 
     def steps(k: int) -> int:
         return claims.EPOCHS * math.ceil(math.ceil(examples / k) / claims.BATCH)

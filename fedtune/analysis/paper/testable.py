@@ -17,6 +17,7 @@ from fedtune.analysis.grid import Grid
 from fedtune.analysis.paper import claims
 from fedtune.analysis.paper.evidence import Evidence
 from fedtune.analysis.passage import Passage, steps_to, together
+from fedtune.analysis.roles import role_of
 from fedtune.analysis.tracked import TrackedTrial
 
 
@@ -81,10 +82,19 @@ def chance_is_due(
 
 
 def in_the_papers_setting(evidence: Evidence, cell: Cell) -> bool:
-    """Is it the original, trained as in the paper? There the claim is about these very rounds."""
+    """Is it the original, trained on as much and for as long as in the paper? There the claim is
+    about these very rounds.
+    """
     trial = next(iter(cell.trials.values()))
-    settings = (float(trial.params["learning_rate"]), int(trial.params["batch_size"]))
-    return evidence.is_original(trial.model) and settings == (claims.RATE, claims.BATCH)
+    if not evidence.is_original(trial.model):
+        return False
+    settings = (
+        float(trial.params["learning_rate"]),
+        *(int(trial.params[name]) for name in ("batch_size", "local_epochs")),
+    )
+    sizes = (int(trial.facts["data/train_examples"]), trial.rule.budget, trial.rule.cap)
+    there = claims.SIZES_OF_DATA.get(role_of(cell.series.dataset) or "")
+    return (*settings, *sizes) == (claims.RATE, claims.BATCH, claims.EPOCHS, *(there or ()))
 
 
 def _steps(cell: Cell, rounds: Callable[[TrackedTrial], float]) -> int:
