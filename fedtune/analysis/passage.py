@@ -57,9 +57,15 @@ def first_passage(points: Sequence[tuple[float, float]], level: float) -> Passag
     return Passage(places[-1], math.inf)
 
 
-def steps_to(trial: TrackedTrial, level: float) -> Passage:
-    """After how many sequential steps a trial gets to an accuracy."""
-    return first_passage(trial.against_steps(trial.rule.metric), level)
+def steps_to(trial: TrackedTrial, level: float, metric: str | None = None) -> Passage:
+    """After how many sequential steps a trial gets to an accuracy: that which it stops by, or
+    another one.
+    """
+    metric = metric or trial.rule.metric
+    points = [
+        (int(r["steps/sequential"]), r[metric]) for r in trial.records if r["round"] and metric in r
+    ]
+    return first_passage(points, level)
 
 
 def together(passages: Sequence[Passage]) -> Passage | None:

@@ -513,6 +513,30 @@ def test_in_the_papers_own_setting_what_is_not_seen_is_denied(
     assert judged(grid)["C7"].verdict == "not testable", "on a part of the data"
 
 
+def test_chance_is_that_of_the_test_texts_whatever_trials_stop_by() -> None:
+    """On other texts one client is slower: what counts is where it leaves chance on those on which
+    many clients are said to be at chance.
+    """
+    grid = in_memory(run_all(whole_grid(seeds=range(6)), quickly(0.2)))
+    by_others = [
+        replace(
+            t,
+            rule=replace(t.rule, metric="validation/accuracy"),
+            baseline_levels=t.baseline_levels | {"validation/accuracy": 0.9},
+            records=[
+                r | {"validation/accuracy": r["test/accuracy"] if r["round"] > 8 else 0.0}
+                for r in t.records
+            ],
+        )
+        for t in grid.trials
+    ]
+
+    one, other = (judged(each)["C3"] for each in (grid, Grid(tuple(by_others))))
+
+    assert [p.numbers for p in other.parts] == [p.numbers for p in one.parts]
+    assert "one client leaves chance after up to 512 steps" in one.parts[0].numbers
+
+
 def test_no_verdict_turns_with_the_size_of_the_test_set_at_chance() -> None:
     """A tenth of what the baseline is above chance, whatever the error of a measurement."""
     grid = in_memory(run_all(whole_grid(seeds=range(3)), paper_like))

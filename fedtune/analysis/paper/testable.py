@@ -30,12 +30,15 @@ class Due:
 
 
 def steps_of_one(
-    grid: Grid, series: Series, level: Callable[[TrackedTrial], float | None]
+    grid: Grid,
+    series: Series,
+    level: Callable[[TrackedTrial], float | None],
+    metric: str | None = None,
 ) -> Passage | None:
     """One client's steps to a level: between the fewest and the most that the seeds leave open."""
     baselines = grid.alone(series, 1).trials.values()
     levels = [(trial, found) for trial in baselines if (found := level(trial)) is not None]
-    return together([steps_to(trial, found) for trial, found in levels])
+    return together([steps_to(trial, found, metric) for trial, found in levels])
 
 
 def failure_is_due(evidence: Evidence, cells: list[Cell]) -> Due:
@@ -73,7 +76,7 @@ def chance_is_due(
             return None
         return trial.chance + claims.AT_CHANCE * trial.headroom
 
-    needs = steps_of_one(evidence.grid, cells[0].series, left)
+    needs = steps_of_one(evidence.grid, cells[0].series, left, "test/accuracy")
     if needs is None:
         return Due(False, "")
     has = _steps(cells[-1], rounds)
