@@ -7,7 +7,7 @@ import math
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.inference import Estimate, holm
 from fedtune.analysis.quantities import ACCURACY, IN_THE_END, Quantity
-from fedtune.analysis.samples import Sample, by_dataset, difference
+from fedtune.analysis.samples import Sample, by_dataset, difference, paired
 from fedtune.analysis.table import Table, Value
 
 #: Two accuracies that differ by less are the same: a point, fixed beforehand.
@@ -79,7 +79,9 @@ def _shown(estimate: Estimate | None) -> str:
 
 
 def _more(grid: Grid, variant: str, clients: int, alone: Quantity) -> dict[str, list[Sample]]:
-    """What K clients have more than one, for every model, by data set."""
+    """What K clients have more than one, for every model, by data set: of the seeds that all models
+    have there.
+    """
     found: dict[str, list[Sample]] = {}
     for series in grid.series:
         if series.variant != variant:
@@ -88,7 +90,8 @@ def _more(grid: Grid, variant: str, clients: int, alone: Quantity) -> dict[str, 
         more = difference(grid.cell(series, clients).sample(ACCURACY), one)
         if more.values:
             found.setdefault(series.dataset, []).append(more)
-    return found
+    shared = {dataset: paired(samples) for dataset, samples in found.items()}
+    return {dataset: samples for dataset, samples in shared.items() if samples[0].values}
 
 
 def _two_sided(estimate: Estimate) -> float:

@@ -69,6 +69,20 @@ def test_the_mean_and_its_errors_are_those_of_a_plain_computation() -> None:
     assert found["SE, seeds"] == f"{100 * math.sqrt(by_seed):.2f}"
 
 
+def test_what_is_counted_is_what_is_averaged() -> None:
+    """The seeds that all models of a data set have; one without such seeds is left out."""
+    trials = whole_grid(("mini-bert", "mini-albert"), ("imdb", "yelp"), (1, 2), range(3))
+    seeds = {("mini-bert", "imdb"): (0,), ("mini-albert", "imdb"): (1, 2)}
+    seeds |= {("mini-bert", "yelp"): (0, 1, 2), ("mini-albert", "yelp"): (1, 2)}
+    kept = [t for t in trials if t.config.seed in seeds[t.config.model, t.config.dataset]]
+
+    table = pooled_table(in_memory(run_all(kept, two_better), answered=True))
+
+    (row,) = [dict(zip(table.header, row, strict=True)) for row in table.rows]
+    assert row["models × data sets"] == 2
+    assert row["trials above K = 1"] == "4 of 4"
+
+
 def test_one_seed_has_a_mean_and_no_error() -> None:
     two, _ = rows(1)
 
