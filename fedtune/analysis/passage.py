@@ -44,8 +44,9 @@ def first_passage(points: Sequence[tuple[float, float]], level: float) -> Passag
     """When the values of (place, value) points reach a level for good.
 
     The values are first made to rise, by the nearest rising sequence (isotonic regression), so a
-    single lucky evaluation is no passage, and a single unlucky one does not undo it. What falls
-    back and stays there has not reached it.
+    single lucky evaluation is no passage, and a single unlucky one does not undo it. From the
+    passage on no mean of evaluations is below the level, up to whichever of them it is taken: what
+    falls back has reached it only if it was above for longer, or by more.
     """
     if not points:
         return Passage(0, math.inf)

@@ -21,6 +21,8 @@ def after(values: list[float]) -> list[tuple[float, float]]:
         ([0.5, 0.8, 0.5, 0.5, 0.6], (5, math.inf)),  # one lucky evaluation
         ([0.5, 0.8, 0.66, 0.8, 0.8], (1, 2)),  # one unlucky one: on average it stays there
         ([0.5, 0.71, 0.6, 0.8, 0.8], (3, 4)),
+        ([0.5, 0.9, 0.9, 0.9, 0.2], (1, 2)),  # on average up to the end 0.725
+        ([0.5, 0.9, 0.9, 0.2, 0.2], (5, math.inf)),
         ([0.5, 0.6], (2, math.inf)),
         ([], (0, math.inf)),
     ],
