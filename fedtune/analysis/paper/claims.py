@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from fedtune.analysis.paper.verdicts import Part, Verdict
 
-#: When the thresholds were last changed: margins instead of "different from 0", a band at chance
-#: that is a part of what can be learned.
+#: When the thresholds, or the rules that hold numbers against them, were last changed: margins
+#: instead of "different from 0", a band at chance that is a part of what can be learned; that
+#: rounds rise (C4) is tested at its margin, most trials (C5) are counted by seed, and a target
+#: that is missed contradicts neither C4 nor C11.
 FIXED_ON = "2026-11-26"
 
 #: C1, C9: "declines" is at least this part of what can be learned, with each doubling of K; less
