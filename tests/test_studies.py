@@ -101,3 +101,42 @@ def test_the_papers_studies_resolve_dry_run_and_run_a_round(
     for log in logs:
         rounds = [json.loads(line)["round"] for line in log.read_text().splitlines()]
         assert rounds == [0, 1]
+
+
+#: The blocks of the experiment on the collapse: their trials, and what varies in each.
+BLOCKS = {
+    "causal": (80, {"model", "clients", "batch_size"}),
+    "phase": (240, {"model", "clients", "learning_rate"}),
+    "heads": (40, {"model", "clients", "head"}),
+    "client-heads": (20, {"model", "clients"}),
+    "phase-imdb": (48, {"model", "clients", "learning_rate"}),
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_blocks_of_the_collapse_have_one_setting_in_common(block: str) -> None:
+    number, varies = BLOCKS[block]
+    spec = spec_of(f"starve/{block}")
+    configs = spec.configs()
+    assert len(configs) == number
+    assert not spec.unused_overrides()
+    values = [config.model_dump() for config in configs]
+    differ = {name for name in values[0] if len({str(each[name]) for each in values}) > 1}
+    assert differ == varies | {"seed", "data_seed"}
+    for config in configs:
+        assert config.seed == config.data_seed
+        assert (config.precision, config.threads, config.device) == ("fp32", 1, "cpu")
+        assert (config.train_examples, config.test_examples) == (2048, 2000)
+        assert (config.budget_rounds, config.max_rounds) == (8, 16)
+        assert (config.eval_steps, config.stop) == ("geometric", "budget-then-target")
+    assert spec.name == f"starve-{block}"
+
+
+def test_the_control_takes_the_steps_of_federated_averaging() -> None:
+    """K clients with batches of 8 beside one client with batches of 8 K: rounds end together."""
+    configs = spec_of("starve/causal").configs()
+    found = {(config.clients, config.batch_size) for config in configs}
+    assert found == {(1, 64), (1, 256), (8, 8), (32, 8)}
+    for clients in (8, 32):
+        federated = 2 * (2048 // clients // 8)
+        assert federated == 2 * (2048 // (8 * clients))

@@ -4,10 +4,10 @@
 
     mkdir -p trials && tar -xzf rounds.tar.gz -C trials && fedtune sync     # on another machine
 
-It has what the report and the stop rule read: settings, partition, round log, test predictions and
-peak memory of each ended trial, and the sweep's plan. No checkpoints, so those trials cannot be
-extended there, and no paths but those that the settings have: a model or a data set that was given
-as a folder keeps its name. The same trials give the same bytes.
+It has what the report and the stop rule read: settings, partition, round log, evaluations within
+rounds, test predictions and peak memory of each ended trial, and the sweep's plan. No checkpoints,
+so those trials cannot be extended there, and no paths but those that the settings have: a model or
+a data set that was given as a folder keeps its name. The same trials give the same bytes.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _files(store: Path, plan: Plan, ended: list[Trial]) -> Iterator[tuple[str, b
         config = folder.read_config() | dict.fromkeys(_PATHS, "")
         yield f"{trial.trial_id}/config.yaml", _as_yaml(config)
         predictions = folder.predictions_path(trial.stop_rule.budget)
-        others = ("partition.json", "memory.json", "diverged.json")
+        others = ("partition.json", "by_step.jsonl", "memory.json", "diverged.json")
         for file in (folder.rounds_path, predictions, *(folder.path / name for name in others)):
             if file.is_file():
                 yield str(file.relative_to(store)), file.read_bytes()

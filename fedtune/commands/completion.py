@@ -107,7 +107,7 @@ def sweep_files(
     from fedtune.plan.sweepfile import experiments
 
     here = sorted(path.name for path in Path().glob("*.y*ml"))
-    return _matching([*here, *(path.stem for path in experiments())], begun, "file")
+    return _matching([*here, *experiments()], begun, "file")
 
 
 def sweeps(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:

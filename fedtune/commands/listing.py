@@ -39,11 +39,11 @@ def print_catalogue(console: Console) -> None:
     console.print()
     say(console, f"partitions: {', '.join(choices('partition'))}")
     say(console, f"strategies: {', '.join(choices('strategy'))}")
-    found = [(path.stem, first_sentence(path)) for path in experiments()]
+    found = [(name, first_sentence(path)) for name, path in experiments().items()]
     console.print(_table(("experiment", "what it asks"), found))
     dry_run = fedtune_command("sweep", "NAME", "--dry-run")
     say(console, f"`{dry_run}` says what one would cost; the files are in")
-    say_whole(console, str(experiments()[0].parent))
+    say_whole(console, str(next(iter(experiments().values())).parent))
 
 
 def first_sentence(path: Path) -> str:

@@ -166,9 +166,15 @@ def check_name(name: object, where: str = "name") -> str:
     return name
 
 
-def experiments() -> list[Path]:
-    """The sweep files that come with fedtune."""
-    return sorted((Path(fedtune.__file__).parent / "experiments").glob("*.yaml"))
+def experiments() -> dict[str, Path]:
+    """The sweep files that come with fedtune, by name; those of one study are in a folder:
+    ``starve/phase``.
+    """
+    root = Path(fedtune.__file__).parent / "experiments"
+    return {
+        path.relative_to(root).with_suffix("").as_posix(): path
+        for path in sorted(root.rglob("*.yaml"))
+    }
 
 
 def find_sweep_file(asked: str) -> Path:
@@ -177,13 +183,14 @@ def find_sweep_file(asked: str) -> Path:
     ``experiments/NAME.yaml``, its path in a clone, is a name too, so that it can be written
     anywhere.
     """
-    path, known = expanded(asked), {file.stem: file for file in experiments()}
+    path, known = expanded(asked), experiments()
     if exists(asked) and path.is_file():
         return path
     if asked in known:
         return known[asked]
-    if path == Path("experiments", f"{path.stem}.yaml") and path.stem in known:
-        return known[path.stem]
+    in_clone = {Path("experiments", f"{name}.yaml"): file for name, file in known.items()}
+    if path in in_clone:
+        return in_clone[path]
     hint = did_you_mean(path.stem, known)
     message = f"no such file{hint}; allowed is a sweep file or one of {', '.join(known)}"
     raise BadInput.of("config", asked, message)
@@ -191,7 +198,7 @@ def find_sweep_file(asked: str) -> Path:
 
 def name_of(sweep: str) -> str:
     """The name of the sweep that a command is asked for: that of the sweep file, or it is one."""
-    if expanded(sweep).suffix not in (".yaml", ".yml"):
+    if expanded(sweep).suffix not in (".yaml", ".yml") and sweep not in experiments():
         return sweep
     try:
         path = find_sweep_file(sweep)

@@ -179,7 +179,7 @@ def test_a_shipped_sweep_file_is_found_by_its_path_in_a_clone_from_anywhere(
     asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert find_sweep_file(asked) in experiments()
+    assert find_sweep_file(asked) == experiments()["smoke"]
     assert name_of(asked) == "smoke"
 
     (tmp_path / "experiments").mkdir()
@@ -189,7 +189,15 @@ def test_a_shipped_sweep_file_is_found_by_its_path_in_a_clone_from_anywhere(
     assert find_sweep_file("experiments/smoke.yaml").samefile(own)
 
 
-@pytest.mark.parametrize("asked", ["other/smoke.yaml", "/experiments/smoke.yaml", "x" * 300])
+@pytest.mark.parametrize("asked", ["starve/phase", "experiments/starve/phase.yaml"])
+def test_the_sweep_files_of_a_study_are_in_a_folder_of_its_own(asked: str) -> None:
+    assert find_sweep_file(asked).samefile(experiments()["starve/phase"])
+    assert name_of(asked) == "starve-phase"
+
+
+@pytest.mark.parametrize(
+    "asked", ["phase", "other/smoke.yaml", "/experiments/smoke.yaml", "x" * 300]
+)
 def test_another_path_that_is_not_there_is_not_taken_for_a_shipped_file(asked: str) -> None:
     with pytest.raises(BadInput, match="no such file"):
         find_sweep_file(asked)

@@ -148,6 +148,6 @@ def test_list_and_doctor_say_every_word_at_every_width(width: int) -> None:
 
 
 def test_list_says_whole_sentences() -> None:
-    said = [first_sentence(path) for path in experiments()]
+    said = [first_sentence(path) for path in experiments().values()]
     assert all(sentence[-1] in ".?!" for sentence in said)
     assert any(sentence.endswith("K = 1 to 32.") for sentence in said)
