@@ -33,7 +33,25 @@ Curves = dict[str, dict[float, dict[str, Curve | None]]]
 def curves(trials: Sequence[TrackedTrial]) -> Curves:
     """Validation accuracy per evaluated round from the first, as a mean over seeds.
 
-    Raises BadInput where a trial has not come to its end, or was run without validation texts: a
+    Raises BadInput as ``check_whole`` does.
+    """
+    check_whole(trials)
+    by_seed: dict[str, dict[float, dict[str, list[Curve | None]]]] = {}
+    for trial in trials:
+        by_rate = by_seed.setdefault(trial.model, {}).setdefault(
+            float(trial.params["learning_rate"]), {}
+        )
+        by_rate.setdefault(trial.dataset, []).append(validation_curve(trial))
+    return {
+        model: {
+            rate: {name: _mean(found) for name, found in of.items()} for rate, of in by_rate.items()
+        }
+        for model, by_rate in by_seed.items()
+    }
+
+
+def check_whole(trials: Sequence[TrackedTrial]) -> None:
+    """Raise BadInput where a trial has not come to its end, or was run without validation texts: a
     choice from a part would not be the choice.
     """
     open_trials = [trial.name for trial in trials if not trial.ended]
@@ -41,21 +59,13 @@ def curves(trials: Sequence[TrackedTrial]) -> Curves:
     for names, what in ((open_trials, "has not ended"), (blind, "has no validation accuracy")):
         if names:
             raise BadInput.of("sweep", names[0], f"{what} ({len(names)} of {len(trials)} trials)")
-    by_seed: dict[str, dict[float, dict[str, list[Curve | None]]]] = {}
-    for trial in trials:
-        rounds = [record for record in trial.records if record["round"] >= 1]
-        curve = [r["validation/accuracy"] for r in rounds if "validation/accuracy" in r]
-        whole = len(rounds) == trial.rule.budget
-        by_rate = by_seed.setdefault(trial.model, {}).setdefault(
-            float(trial.params["learning_rate"]), {}
-        )
-        by_rate.setdefault(trial.dataset, []).append(curve if whole else None)
-    return {
-        model: {
-            rate: {name: _mean(found) for name, found in of.items()} for rate, of in by_rate.items()
-        }
-        for model, by_rate in by_seed.items()
-    }
+
+
+def validation_curve(trial: TrackedTrial) -> Curve | None:
+    """Validation accuracy in each evaluated round from the first; None where it diverged."""
+    rounds = [record for record in trial.records if record["round"] >= 1]
+    curve = [r["validation/accuracy"] for r in rounds if "validation/accuracy" in r]
+    return curve if len(rounds) == trial.rule.budget else None
 
 
 def _mean(found: Sequence[Curve | None]) -> Curve | None:
