@@ -140,3 +140,35 @@ def test_the_control_takes_the_steps_of_federated_averaging() -> None:
     for clients in (8, 32):
         federated = 2 * (2048 // clients // 8)
         assert federated == 2 * (2048 // (8 * clients))
+
+
+def test_the_heterogeneity_study_is_every_strategy_at_every_skew_on_one_baseline() -> None:
+    spec = spec_of("heterogeneity")
+    configs = spec.configs()
+    assert not spec.unused_overrides()
+    assert not spec.settings_without_effect()
+    assert len(configs) == 3 * 5 * 2 * 3
+    spreads = {
+        "iid" if c.partition == "iid" else f"{c.partition} {c.partition_alpha}" for c in configs
+    }
+    assert spreads == {"iid", "dirichlet 1.0", "dirichlet 0.1"}
+    assert len({config.baseline() for config in configs}) == 3, "one for each seed"
+    settings = {
+        (c.called("strategy"), c.called("prox_mu"), c.called("server_learning_rate"))
+        for c in configs
+    }
+    assert settings == {
+        ("fedavg", "", ""),
+        ("fedprox", 0.01, ""),
+        ("scaffold", "", ""),
+        ("fedavgm", "", 0.3),
+        ("fedadam", "", 0.01),
+    }
+    rates = spec_of("heterogeneity-rates").configs()
+    assert not {config.seed for config in rates} & {config.seed for config in configs}
+    tried = {
+        (c.called("strategy"), c.called("prox_mu"), c.called("server_learning_rate")) for c in rates
+    }
+    assert settings <= tried
+    assert {config.stop_on for config in rates} == {"validation"}
+    assert len(rates) == 24

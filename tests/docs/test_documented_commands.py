@@ -83,6 +83,9 @@ READ = {
     "mkdir -p trials": "tests/test_studies.py unpacks the same archive",
     "tar -xzf docs/results": "tests/test_studies.py unpacks the same archive",
     "fedtune sweep mini-study": "162 trials of 2,048 texts each",
+    "fedtune sweep heterogeneity-rates": "25 trials of 1,024 texts each",
+    "python -m tools.server_rates": "tests/tools/test_server_rates.py runs it",
+    "python -m tools.step_law": "tests/tools/test_step_law.py runs it",
     "fedtune sync mini-study": "tests/test_studies.py makes this report",
     "fedtune report mini-study": "tests/test_studies.py makes this report",
 }
