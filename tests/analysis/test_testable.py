@@ -31,10 +31,29 @@ def test_where_steps_alone_suffice_no_failure_is_no_evidence() -> None:
     """All K get there in a few rounds; one client is first looked at after hundreds of steps."""
     found = judged(in_memory(run_all(whole_grid(seeds=range(6)), quickly(0.2))))
 
-    for number in ("C3", "C5", "C6", "C7", "C8"):
+    for number in ("C3", "C5", "C6", "C7", "C8", "C10"):
         assert found[number].verdict == "not testable", number
         assert {part.verdict for part in found[number].parts} == {"not testable"}
     assert "one client takes up to 512 steps, K = 32 has 320" in found["C6"].parts[0].numbers
+
+
+@pytest.mark.parametrize(
+    ("kept", "verdict"), [(0.95, "not testable"), (0.55, "not testable"), (0.3, "does not hold")]
+)
+def test_what_nobody_had_to_lose_is_no_evidence_and_what_is_lost_is(
+    kept: float, verdict: str
+) -> None:
+    """One client has learned everything when it is first looked at."""
+
+    def curve(trial: Trial, step: int) -> float:
+        return 0.5 + (TOP - 0.5) * (0.0 if not step else kept if trial.config.clients > 1 else 1.0)
+
+    trials = whole_grid(("mini-bert", "mini-albert"), ("imdb",), (1, 32), range(3))
+
+    claim = judged(in_memory(run_all(trials, curve)))["C10"]
+
+    assert claim.verdict == verdict
+    assert "one client takes up to 512 steps to that, K = 32 has 160" in claim.parts[0].numbers
 
 
 def test_steps_are_whole_numbers_although_mlflow_has_them_as_floats() -> None:
