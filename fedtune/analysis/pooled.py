@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.inference import Estimate, holm
@@ -32,13 +33,13 @@ def pooled_table(grid: Grid) -> Table:
         "seeds less one) and over test texts. The p-value is two-sided and adjusted for the number "
         "of K (Holm). SE: the standard error from seeds, and what the texts add to it. The same: "
         f"the p-value of a difference below {100 * SAME:g} point in either direction. The last "
-        "column takes one client's accuracy as the mean of its last three evaluations, which hangs "
+        "columns take one client's accuracy as the mean of its last three evaluations, which hangs "
         "less on a single round.",
         [
             *(["variant"] if several else []),
             *("K", "models × data sets", "trials above K = 1", "points above K = 1"),
             *("95 % low", "95 % high", "SE, seeds", "SE, texts", "p", "p, the same"),
-            "points, K = 1 in the end",
+            *("points, K = 1 in the end", "p, K = 1 in the end"),
         ],
         [row if several else row[1:] for row in rows],
     )
@@ -49,12 +50,12 @@ def _rows(grid: Grid, variant: str) -> list[list[Value]]:
     found = {k: _more(grid, variant, k, ACCURACY) for k in federated}
     kept = {k: samples for k, samples in found.items() if len(samples) > 1}
     estimates = {k: estimate for k in kept if (estimate := mean_over(kept[k])) is not None}
-    p_values = [_two_sided(estimate) for estimate in estimates.values()]
+    in_the_end = {k: mean_over(_more(grid, variant, k, IN_THE_END)) for k in estimates}
+    adjusted, of_the_end = _adjusted(estimates), _adjusted(in_the_end)
     rows: list[list[Value]] = []
-    for (k, estimate), p in zip(estimates.items(), holm(p_values), strict=True):
+    for k, estimate in estimates.items():
         margins = [value for sample in kept[k] for value in sample.values.values()]
         low, high = (100 * bound for bound in estimate.interval())
-        in_the_end = mean_over(_more(grid, variant, k, IN_THE_END))
         known = math.isfinite(low)
         error = [f"{100 * math.sqrt(v):.2f}" for v in (estimate.by_seed, estimate.by_text)]
         rows.append(
@@ -64,8 +65,8 @@ def _rows(grid: Grid, variant: str) -> list[list[Value]]:
                 f"{100 * estimate.mean:.2f}",
                 *((f"{low:.2f}", f"{high:.2f}") if known else (None, None)),
                 *(error if known else (None, None)),
-                *((p, estimate.p_within(SAME)) if known else (None, None)),
-                _shown(in_the_end),
+                *((adjusted[k], estimate.p_within(SAME)) if known else (None, None)),
+                *(_shown(in_the_end[k]), of_the_end.get(k)),
             ]
         )
     return rows
@@ -92,5 +93,8 @@ def _more(grid: Grid, variant: str, clients: int, alone: Quantity) -> list[Sampl
     return paired(found) if found else []
 
 
-def _two_sided(estimate: Estimate) -> float:
-    return min(1.0, 2 * min(estimate.p_above(0.0), estimate.p_below(0.0)))
+def _adjusted(estimates: Mapping[int, Estimate | None]) -> dict[int, float]:
+    """Two-sided p-values of the K at which several seeds have ended, adjusted for their number."""
+    found = {k: each for k, each in estimates.items() if each is not None and each.df > 0}
+    p_values = [2 * min(each.p_above(0.0), each.p_below(0.0)) for each in found.values()]
+    return dict(zip(found, holm(p_values), strict=True))
