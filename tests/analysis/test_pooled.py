@@ -185,9 +185,9 @@ def test_the_published_study_by_an_independent_count() -> None:
         (row["model"], row["data set"], int(row["K"]), int(row["seed"])): float(
             row["accuracy at budget"]
         )
-        for row in csv.DictReader(path.open())
+        for row in csv.DictReader(path.read_text().splitlines())
     }
-    told = next(csv.DictReader(path.with_name("pooled.csv").open()))
+    told = next(csv.DictReader(path.with_name("pooled.csv").read_text().splitlines()))
 
     more = {key: accuracy[*key[:2], 2, key[3]] - accuracy[key] for key in accuracy if key[2] == 1}
     by_seed = [100 * sum(v for key, v in more.items() if key[3] == s) / 9 for s in range(3)]
