@@ -54,7 +54,7 @@ LONGEST = (
     "analysis/test_drawn.py",
     "test_browser.py",
     "commands/test_damaged_store.py",
-    "analysis/test_strategy_reports.py",
+    "analysis/test_client_reports.py",
     "federated/test_strategies_on_models.py",
     "tracking/test_connection.py",
     "models/test_architectures.py",

@@ -76,26 +76,6 @@ class Estimate:
         return max(self.p_above(-margin), self.p_below(margin))
 
 
-def pooled(estimates: Sequence[Estimate], counts: Sequence[float]) -> Estimate:
-    """The mean of estimates that share neither trials nor test texts, each counting so many times.
-
-    Variances add; the degrees of freedom are ``(Σv)² / Σ(v² / (df + 2)) − 2``, Satterthwaite's
-    (1946, Biometrics Bulletin 2) with squares of variances that are estimated without bias.
-    """
-    shares = [count / sum(counts) for count in counts]
-    by_seed = [w**2 * each.by_seed for w, each in zip(shares, estimates, strict=True)]
-    df = min(each.df for each in estimates)
-    if df > 0 and sum(by_seed) > 0:
-        squares = sum(v**2 / (e.df + 2) for v, e in zip(by_seed, estimates, strict=True))
-        df = max(df, sum(by_seed) ** 2 / squares - 2)
-    return Estimate(
-        sum(w * each.mean for w, each in zip(shares, estimates, strict=True)),
-        sum(by_seed),
-        df,
-        sum(w**2 * each.by_text for w, each in zip(shares, estimates, strict=True)),
-    )
-
-
 def at_least(count: int, p_values: Sequence[float]) -> float:
     """The p-value of "``count`` of these statements or more are true".
 

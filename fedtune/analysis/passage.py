@@ -59,14 +59,10 @@ def first_passage(points: Sequence[tuple[float, float]], level: float) -> Passag
 
 
 def steps_to(trial: TrackedTrial, level: float, metric: str | None = None) -> Passage:
-    """After how many sequential steps a trial gets to an accuracy: that which it stops by, or
-    another one.
+    """After how many sequential steps a trial gets to an accuracy, that which it stops by or
+    another one, by all its evaluations, those within rounds too.
     """
-    metric = metric or trial.rule.metric
-    points = [
-        (int(r["steps/sequential"]), r[metric]) for r in trial.records if r["round"] and metric in r
-    ]
-    return first_passage(points, level)
+    return first_passage(trial.against_steps(metric or trial.rule.metric), level)
 
 
 def together(passages: Sequence[Passage]) -> Passage | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from fedtune.analysis.grid import Grid
 from fedtune.analysis.inference import Estimate, holm
 from fedtune.analysis.quantities import ACCURACY, IN_THE_END, Quantity
-from fedtune.analysis.samples import Sample, by_dataset, difference, paired
+from fedtune.analysis.samples import Sample, difference, mean_over, paired
 from fedtune.analysis.table import Table, Value
 
 #: Two accuracies that differ by less are the same: a point, fixed beforehand.
@@ -26,17 +27,19 @@ def pooled_table(grid: Grid) -> Table:
         "pooled",
         "K clients against one, over all models and data sets",
         "Percentage points of test accuracy at the budget that K clients have more than one, each "
-        "model on each data set counting the same; paired by seed and by test text, 95 % interval "
-        "over both. Models on one data set share seeds and texts and are averaged first. The "
-        "p-value is two-sided and adjusted for the number of K (Holm). SE: the standard error from "
-        "seeds, and what the texts add to it. The same: the p-value of a difference below "
-        f"{100 * SAME:g} point in either direction. The last column takes one client's accuracy "
-        "as the mean of its last three evaluations, which hangs less on a single round.",
+        "model on each data set counting the same, of the seeds that all of them have; paired by "
+        "seed and by test text. All trials with a seed may have its luck in common, so the mean is "
+        "taken seed by seed first: the 95 % interval is over these means (degrees of freedom: "
+        "seeds less one) and over test texts. The p-value is two-sided and adjusted for the number "
+        "of K (Holm). SE: the standard error from seeds, and what the texts add to it. The same: "
+        f"the p-value of a difference below {100 * SAME:g} point in either direction. The last "
+        "columns take one client's accuracy as the mean of its last three evaluations, which hangs "
+        "less on a single round.",
         [
             *(["variant"] if several else []),
             *("K", "models × data sets", "trials above K = 1", "points above K = 1"),
             *("95 % low", "95 % high", "SE, seeds", "SE, texts", "p", "p, the same"),
-            "points, K = 1 in the end",
+            *("points, K = 1 in the end", "p, K = 1 in the end"),
         ],
         [row if several else row[1:] for row in rows],
     )
@@ -45,26 +48,25 @@ def pooled_table(grid: Grid) -> Table:
 def _rows(grid: Grid, variant: str) -> list[list[Value]]:
     federated = [k for k in grid.clients if k > 1]
     found = {k: _more(grid, variant, k, ACCURACY) for k in federated}
-    kept = {k: samples for k, samples in found.items() if sum(map(len, samples.values())) > 1}
-    estimates = {k: estimate for k in kept if (estimate := by_dataset(kept[k])) is not None}
-    p_values = [_two_sided(estimate) for estimate in estimates.values()]
+    kept = {k: samples for k, samples in found.items() if len(samples) > 1}
+    estimates = {k: estimate for k in kept if (estimate := mean_over(kept[k])) is not None}
+    in_the_end = {k: mean_over(_more(grid, variant, k, IN_THE_END)) for k in estimates}
+    adjusted, of_the_end = _adjusted(estimates), _adjusted(in_the_end)
     rows: list[list[Value]] = []
-    for (k, estimate), p in zip(estimates.items(), holm(p_values), strict=True):
-        samples = [sample for of_one in kept[k].values() for sample in of_one]
-        margins = [value for sample in samples for value in sample.values.values()]
+    for k, estimate in estimates.items():
+        margins = [value for sample in kept[k] for value in sample.values.values()]
         low, high = (100 * bound for bound in estimate.interval())
-        in_the_end = by_dataset(_more(grid, variant, k, IN_THE_END))
         known = math.isfinite(low)
         error = [f"{100 * math.sqrt(v):.2f}" for v in (estimate.by_seed, estimate.by_text)]
         rows.append(
             [
                 variant or "fedavg",
-                *(k, len(samples), f"{sum(m > 0 for m in margins)} of {len(margins)}"),
+                *(k, len(kept[k]), f"{sum(m > 0 for m in margins)} of {len(margins)}"),
                 f"{100 * estimate.mean:.2f}",
                 *((f"{low:.2f}", f"{high:.2f}") if known else (None, None)),
                 *(error if known else (None, None)),
-                *((p, estimate.p_within(SAME)) if known else (None, None)),
-                _shown(in_the_end),
+                *((adjusted[k], estimate.p_within(SAME)) if known else (None, None)),
+                *(_shown(in_the_end[k]), of_the_end.get(k)),
             ]
         )
     return rows
@@ -78,21 +80,21 @@ def _shown(estimate: Estimate | None) -> str:
     return f"{100 * estimate.mean:.2f}{interval}"
 
 
-def _more(grid: Grid, variant: str, clients: int, alone: Quantity) -> dict[str, list[Sample]]:
-    """What K clients have more than one, for every model, by data set: of the seeds that all models
-    have there.
+def _more(grid: Grid, variant: str, clients: int, alone: Quantity) -> list[Sample]:
+    """What K clients have more than one, for every model on every data set: of the seeds that all
+    of them have.
     """
-    found: dict[str, list[Sample]] = {}
+    found = []
     for series in grid.series:
-        if series.variant != variant:
-            continue
-        one = grid.alone(series, clients).sample(alone)
-        more = difference(grid.cell(series, clients).sample(ACCURACY), one)
-        if more.values:
-            found.setdefault(series.dataset, []).append(more)
-    shared = {dataset: paired(samples) for dataset, samples in found.items()}
-    return {dataset: samples for dataset, samples in shared.items() if samples[0].values}
+        if series.variant == variant:
+            one = grid.alone(series, clients).sample(alone)
+            more = difference(grid.cell(series, clients).sample(ACCURACY), one)
+            found += [more] if more.values else []
+    return paired(found) if found else []
 
 
-def _two_sided(estimate: Estimate) -> float:
-    return min(1.0, 2 * min(estimate.p_above(0.0), estimate.p_below(0.0)))
+def _adjusted(estimates: Mapping[int, Estimate | None]) -> dict[int, float]:
+    """Two-sided p-values of the K at which several seeds have ended, adjusted for their number."""
+    found = {k: each for k, each in estimates.items() if each is not None and each.df > 0}
+    p_values = [2 * min(each.p_above(0.0), each.p_below(0.0)) for each in found.values()]
+    return dict(zip(found, holm(p_values), strict=True))

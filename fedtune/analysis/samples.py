@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedtune.analysis import numbers
-from fedtune.analysis.inference import Estimate, pooled
+from fedtune.analysis.inference import Estimate
 
 Examples = NDArray[np.float64]
 
@@ -132,18 +132,29 @@ def combine(terms: Sequence[tuple[float, Sample]], plus: float = 0.0) -> Sample:
     return Sample(values, noise, plus + np.sum(parts, axis=0), test_sets.pop())
 
 
-def by_dataset(samples: Mapping[str, Sequence[Sample]]) -> Estimate | None:
-    """One estimate from samples of several data sets, each sample counting the same.
+def mean_over(samples: Sequence[Sample]) -> Estimate | None:
+    """The mean of quantities of several models and data sets, each counting the same.
 
-    Samples of one data set share seeds, so partitions, and test texts: they are averaged first,
-    seed by seed and text by text. Those of different data sets share nothing. None without data.
+    All trials with a seed share what it draws: initial weights, who has which examples, their
+    order. So what a seed does to one model on one data set may be what it does to the others, and
+    they are no observations of their own. The mean over all of them is taken seed by seed, and its
+    error is that of these means: right whatever they have in common, and with no more degrees of
+    freedom than there are seeds, less one. To that comes what the test texts add, text by text
+    within a test set; different test sets share none.
+
+    Of the seeds that all of them have; None without one.
     """
-    means = [
-        (len(of_one), mean)
-        for of_one in samples.values()
-        if of_one and (mean := combine([(1 / len(of_one), each) for each in of_one])).values
-    ]
-    return pooled([mean.estimate for _, mean in means], [n for n, _ in means]) if means else None
+    own = paired(samples) if samples else []
+    if not own or not own[0].values:
+        return None
+    terms = [(1 / len(own), sample) for sample in own]
+    estimate = combine(terms).estimate
+    if estimate.df == 0:
+        return estimate
+    by_test_set: dict[str, list[tuple[float, Sample]]] = {}
+    for term in terms:
+        by_test_set.setdefault(term[1].test_set, []).append(term)
+    return replace(estimate, by_text=sum(combine(each)._added() for each in by_test_set.values()))
 
 
 def difference(one: Sample, other: Sample) -> Sample:

@@ -15,9 +15,8 @@ from fedtune.analysis.inference import (
     holm,
     p_most,
     p_trend,
-    pooled,
 )
-from fedtune.analysis.samples import Sample, by_dataset
+from fedtune.analysis.samples import Sample
 
 SEEDS = (2, 3, 4, 5, 10)
 
@@ -62,17 +61,6 @@ def test_a_difference_that_is_none_is_found_in_five_percent(seeds: int, texts: i
     rng = np.random.default_rng(seeds * texts)
 
     assert 0.03 <= wrong(estimates(rng, seeds, texts, 8_000)) <= 0.07
-
-
-@pytest.mark.parametrize("texts", [1000, 7600])
-@pytest.mark.parametrize("seeds", SEEDS)
-def test_a_pooled_difference_that_is_none_too(seeds: int, texts: int) -> None:
-    rng = np.random.default_rng(seeds + texts)
-    by_place = [estimates(rng, seeds, texts, 6_000, sd) for sd in (0.006, 0.012, 0.018)]
-
-    found = [pooled(places, [1, 1, 1]) for places in zip(*by_place, strict=True)]
-
-    assert 0.03 <= wrong(found) <= 0.07
 
 
 def test_of_many_comparisons_in_a_claim_one_is_wrong_in_five_percent() -> None:
@@ -179,28 +167,6 @@ def test_one_seed_decides_nothing() -> None:
 
     assert estimate.p_above(0.0) == estimate.p_below(0.0) == estimate.p_within(100) == 1.0
     assert estimate.interval() == (-math.inf, math.inf)
-
-
-def test_pooling_adds_variances_and_degrees_of_freedom() -> None:
-    one = pooled([Estimate(1.0, 0.09, 2, 0.01), Estimate(3.0, 0.09, 2, 0.03)], [2, 1])
-    assert one.mean == pytest.approx(5 / 3)
-    assert one.by_seed == pytest.approx((4 * 0.09 + 0.09) / 9)
-    assert one.by_text == pytest.approx((4 * 0.01 + 0.03) / 9)
-    equal = pooled([Estimate(0.0, 1.0, 2)] * 3, [1, 1, 1])
-    assert equal.df == pytest.approx(3 * 4 - 2)
-    assert pooled([Estimate(0.0, 0.0, 0), Estimate(0.0, 1.0, 2)], [1, 1]).df == 0
-
-
-def test_models_on_one_data_set_are_averaged_before_they_count() -> None:
-    """Two models that move together with the seed are one observation of it."""
-    twin = Sample({0: 0.1, 1: 0.2, 2: 0.4})
-    alone, both = by_dataset({"a": [twin]}), by_dataset({"a": [twin, twin]})
-    assert alone is not None
-    assert both == alone
-    weighted = by_dataset({"a": [twin, twin], "b": [Sample({0: 1.0, 1: 1.0, 2: 1.0})]})
-    assert weighted is not None
-    assert weighted.mean == pytest.approx((2 * twin.mean + 1) / 3)
-    assert by_dataset({"a": []}) is None
 
 
 def test_several_p_values() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
+from as_tracked import in_memory
+from synthetic import make_trial, run_all
 
-from fedtune.analysis.passage import Passage, first_passage
+from fedtune.analysis.passage import Passage, first_passage, steps_to
 
 
 def after(values: list[float]) -> list[tuple[float, float]]:
@@ -48,3 +51,13 @@ def test_steps_as_rounds() -> None:
         "2",
         "7 or more",
     ]
+
+
+def test_evaluations_within_rounds_say_more_closely_when_a_level_is_reached() -> None:
+    """A round has 512 steps."""
+    (trial,) = in_memory(run_all([make_trial("mini-bert", "imdb", 1)], lambda *_: 0.8)).trials
+    within = [{"step": step, "test/accuracy": step / 100} for step in (16, 32, 64, 128)]
+
+    found = steps_to(replace(trial, by_step=within), 0.6, "test/accuracy")
+
+    assert (steps_to(trial, 0.6), found) == (Passage(0, 512), Passage(32, 64))

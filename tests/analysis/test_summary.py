@@ -206,3 +206,23 @@ def test_a_trial_on_its_way_has_no_level_yet() -> None:
 
     assert not Reached(grid.cell(Series("mini-bert", DATASET), 8)).known
     assert sentences(grid) == []
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        ({"imdb": 0.81, "yelp": 0.75}, "between 1.0 points more (imdb) and 5.0 points less (yelp)"),
+        ({"imdb": 0.79, "yelp": 0.75}, "1.0 (imdb) to 5.0 (yelp) points less"),
+        ({"imdb": 0.85, "yelp": 0.81}, "1.0 (yelp) to 5.0 (imdb) points more"),
+    ],
+)
+def test_a_sentence_says_what_the_most_clients_cost(ends: dict[str, float], told: str) -> None:
+    def curve(trial: Trial, step: int) -> float:
+        return 0.8 if trial.config.clients == 1 else ends[trial.config.dataset]
+
+    grid = in_memory(run_all(whole_grid(("mini-bert",), ends, (1, 8)), curve))
+
+    (sentence,) = sentences(grid)
+
+    start = f"Spread over 8 clients, mini-bert is {told} accurate at the budget than one client"
+    assert sentence == f"{start}, and reaches its target in 2 of 2 trials."

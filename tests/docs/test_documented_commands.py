@@ -80,14 +80,14 @@ READ = {
     "export RAY_AUTH_MODE=token": "a line of the shell's own",
     "sbatch ": "needs Slurm; test_slurm.py runs the scripts with a stand-in for it",
     "rsync ": "needs another machine",
-    "mkdir -p trials": "tests/test_studies.py unpacks the same archive",
-    "tar -xzf docs/results": "tests/test_studies.py unpacks the same archive",
+    "mkdir -p trials": "tests/plan/test_plan.py unpacks the same archive",
+    "tar -xzf docs/results": "tests/plan/test_plan.py unpacks the same archive",
     "fedtune sweep mini-study": "162 trials of 2,048 texts each",
     "fedtune sweep heterogeneity-rates": "25 trials of 1,024 texts each",
     "python -m tools.server_rates": "tests/tools/test_server_rates.py runs it",
     "python -m tools.step_law": "tests/tools/test_step_law.py runs it",
-    "fedtune sync mini-study": "tests/test_studies.py makes this report",
-    "fedtune report mini-study": "tests/test_studies.py makes this report",
+    "fedtune sync mini-study": "162 trials: tests/test_same_tables.py does this with six",
+    "fedtune report mini-study": "162 trials: tests/test_same_tables.py does this with six",
 }
 
 #: Blocks of Python that are compiled and not run, by a line of theirs.

@@ -18,7 +18,7 @@ from fedtune.analysis.paper.evidence import (
     unknown_for,
 )
 from fedtune.analysis.paper.rounds import Rounds
-from fedtune.analysis.paper.testable import failure_is_due, rise_is_due
+from fedtune.analysis.paper.testable import Due, failure_is_due, loss_is_due, rise_is_due
 from fedtune.analysis.paper.verdicts import (
     NOT_RUN,
     Answer,
@@ -235,10 +235,14 @@ def scales_well(evidence: Evidence) -> Checked:
 def _kept(evidence: Evidence, role: str, dataset: str) -> Part:
     cell = evidence.cell(evidence.model(role), dataset, claims.KEPT_AT)
     kept = cell.sample(RETENTION) if cell is not None else Sample({})
+    due = loss_is_due(evidence, cell, claims.KEPT) if cell is not None else Due(False, "")
+    answer = above(combine([(1.0, kept)]), claims.KEPT)
+    if not due.truth:  # that nobody loses what nobody had to lose is no evidence
+        answer = answer.opposite.not_denied("not testable", answer.p_no < answer.p_yes).opposite
     return Part(
         f"{evidence.model(role) or role} on {dataset}: retention at K = {claims.KEPT_AT}",
-        above(combine([(1.0, kept)]), claims.KEPT),
-        show(kept),
+        answer,
+        show(kept) + due.why,
         f"over {claims.KEPT}",
         kept.values,
     )

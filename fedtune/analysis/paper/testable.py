@@ -71,17 +71,31 @@ def chance_is_due(
 ) -> Due:
     """Is one client, after the steps of the largest K in these rounds, still at chance?"""
 
-    def left(trial: TrackedTrial) -> float | None:
-        if trial.headroom is None:
-            return None
-        return trial.chance + claims.AT_CHANCE * trial.headroom
-
-    needs = steps_of_one(evidence.grid, cells[0].series, left, "test/accuracy")
+    needs = _steps_to_keep(evidence, cells[0], claims.AT_CHANCE)
     if needs is None:
         return Due(False, "")
     has = _steps(cells[-1], rounds)
     why = f"; one client leaves chance after {told(needs)} steps"
     return Due(needs.after >= has, f"{why}, K = {cells[-1].clients} has {has:,}")
+
+
+def loss_is_due(evidence: Evidence, cell: Cell, kept: float) -> Due:
+    """Does one client, after the steps of these K up to the budget, keep less than this part?"""
+    needs = _steps_to_keep(evidence, cell, kept)
+    if needs is None:
+        return Due(False, "")
+    has = _steps(cell, lambda trial: trial.rule.budget)
+    why = f"; one client takes {told(needs)} steps to that, K = {cell.clients} has {has:,}"
+    return Due(in_the_papers_setting(evidence, cell) or needs.after >= has, why)
+
+
+def _steps_to_keep(evidence: Evidence, cell: Cell, part: float) -> Passage | None:
+    """One client's steps to this part of what it learns in the end."""
+
+    def level(trial: TrackedTrial) -> float | None:
+        return None if trial.headroom is None else trial.chance + part * trial.headroom
+
+    return steps_of_one(evidence.grid, cell.series, level, "test/accuracy")
 
 
 def in_the_papers_setting(evidence: Evidence, cell: Cell) -> bool:
