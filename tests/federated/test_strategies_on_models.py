@@ -33,13 +33,17 @@ def unequal(num_clients: int) -> list[list[int]]:
     return [p.tolist() for p in np.split(order, np.cumsum([unit * s for s in sizes])[:-1])]
 
 
-#: Clients, and the share of them in a round; 32 of them on one architecture alone.
+#: Clients, and the share of them in a round; 32 of them quickly on one architecture alone.
 COHORTS = ((1, 1.0), (2, 0.5), (5, 1.0), (5, 0.5))
-MODELS = [(name, *cohort) for name in ("bert", "albert", "distilbert") for cohort in COHORTS]
+MODELS = [
+    *((name, *cohort) for name in ("bert", "albert", "distilbert") for cohort in COHORTS),
+    ("bert", 32, 0.5),
+    *(pytest.param(name, 32, 0.5, marks=pytest.mark.slow) for name in ("albert", "distilbert")),
+]
 
 
 @pytest.mark.parametrize("kind", ["fedprox", "scaffold"])
-@pytest.mark.parametrize(("name", "num_clients", "share"), [*MODELS, ("bert", 32, 0.5)])
+@pytest.mark.parametrize(("name", "num_clients", "share"), MODELS)
 def test_rounds_equal_the_oracle(
     name: str, kind: str, num_clients: int, share: float, without_dropout: Path, tmp_path: Path
 ) -> None:
