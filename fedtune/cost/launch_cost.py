@@ -63,7 +63,7 @@ class LaunchCost:
             folder = TrialFolder(store, trial.trial_id)
             if counted := trial.stop_rule.read(folder.records()):
                 stored[trial.trial_id] = int(counted[-1]["round"])
-                missing = owed(trial, counted, StepFile(folder).read())
+                missing = owed(trial, counted, StepFile(folder).read(counted))
                 again[trial.trial_id] = max(missing, default=0)
         rates = calibrate(todo, rates_in_store(store, plan.trials))
         costs = {

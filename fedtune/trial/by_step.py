@@ -16,7 +16,7 @@ from typing import Any
 from fedtune.trial.durable import sync, write_atomically
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
-from fedtune.trial.round_log import DamagedFolder, is_count, is_number
+from fedtune.trial.round_log import DamagedFolder, is_count, parse_records
 from fedtune.trial.stopping import Record
 
 #: The grid `geometric`: 8 · 2^(i/3). A factor of 1.26 is within 12 % of any step.
@@ -102,20 +102,19 @@ class StepFile:
         self._folder = folder
         self.path = folder.path / "by_step.jsonl"
 
-    def read(self) -> list[dict[str, Any]]:
-        """The evaluations, in the order of the steps; a line that was cut off is left out.
+    def read(self, records: Sequence[Record]) -> list[dict[str, Any]]:
+        """The evaluations within the rounds of ``records`` (0, 1, 2, …), in the order of the steps.
+        Those of later rounds, and a line that was cut off, are left out.
 
-        Raises DamagedFolder where a whole line is none.
+        Raises DamagedFolder where a whole line is no evaluation, or none of its round.
         """
         lines = self._content().split(b"\n")[:-1]
-        try:
-            points = [json.loads(line) for line in lines]
-        except (ValueError, RecursionError):
-            points = [None]
-        if not all(map(_is_point, points)):
-            what = "holds something that is no evaluation"
+        points = parse_records(lines, self.path, "is no evaluation", _WAY_OUT)
+        found = [point for point in points if point["round"] < len(records)]
+        if not all(_is_within(point, records) for point in found):
+            what = "holds an evaluation after a step that its round has not"
             raise DamagedFolder(f"{self.path} {what}; {_WAY_OUT}")
-        by_step = {point["step"]: point for point in points}
+        by_step = {point["step"]: point for point in found}
         return [by_step[step] for step in sorted(by_step)]
 
     def keep(self, records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -124,8 +123,7 @@ class StepFile:
         A round is evaluated before it is committed: of one that was cut off there may be lines, and
         it will be run again.
         """
-        last = records[-1]["round"] if records else 0
-        kept = [point for point in self.read() if point["round"] <= last]
+        kept = self.read(records)
         if self._content() != _lines(kept).encode():
             self._folder.check_to_write(self.path)
             write_atomically(self.path, _lines(kept))
@@ -153,7 +151,10 @@ def _lines(points: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(point, allow_nan=False) + "\n" for point in points)
 
 
-def _is_point(value: object) -> bool:
-    if not isinstance(value, dict) or not all(is_count(value.get(k)) for k in ("round", "step")):
+def _is_within(point: Mapping[str, Any], records: Sequence[Record]) -> bool:
+    """Is it an evaluation, after a step that its round has?"""
+    round_num, step = point["round"], point.get("step")
+    if not (round_num and is_count(step) and "test/accuracy" in point):
         return False
-    return all(is_number(entry) for key, entry in value.items() if "/" in key)
+    first, last = (record["steps/sequential"] for record in records[round_num - 1 : round_num + 1])
+    return first < step <= last

@@ -84,7 +84,7 @@ def read_result(store: Path, trial: Trial, baseline: Trial | None = None) -> Res
             fraction=trial.config.target_fraction,
             diverged=diverged is not None,
         )
-    points = [point for point in StepFile(folder).read() if point["round"] < len(records)]
+    points = StepFile(folder).read(records)
     missing = owed(trial, records, points)
     ended = (ended or diverged is not None) and not missing
     predictions = folder.file(folder.predictions_path(trial.stop_rule.budget))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
@@ -124,14 +124,19 @@ def _contradiction(record: Record, trial_id: str) -> str:
     )
 
 
-def parse_records(lines: Iterable[bytes], path: Path) -> list[dict[str, Any]]:
+def parse_records(
+    lines: Iterable[bytes],
+    path: Path,
+    what: str = "is no record of a round",
+    way_out: str = ANEW,
+) -> list[dict[str, Any]]:
     """The records of these lines of the file at ``path``; DamagedFolder where one is none."""
     try:
         records = [json.loads(line, parse_constant=_refuse) for line in lines]
     except (ValueError, RecursionError):
         records = [None]
     if not all(map(_is_record, records)):
-        raise DamagedFolder(f"{path} holds something that is no record of a round; {ANEW}")
+        raise DamagedFolder(f"{path} holds something that {what}; {way_out}")
     return records
 
 
@@ -151,7 +156,8 @@ def _is_record(value: object) -> bool:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Is it a finite number? (JSON and YAML have true, which Python takes for one.)"""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and abs(value) <= sys.float_info.max  # an integer may be beyond every float
 
 
 def is_count(value: object) -> TypeGuard[int]:

@@ -225,7 +225,8 @@ def test_points_of_rounds_that_wait_for_their_commit_are_in_no_file(
     commit = TrialFolder.commit
 
     def noted(self: TrialFolder, records: Any, save: Any) -> None:
-        added.append(len(StepFile(self).read()))
+        path = StepFile(self).path
+        added.append(len(path.read_text().splitlines()) if path.exists() else 0)
         commit(self, records, save)
 
     monkeypatch.setattr(TrialFolder, "commit", noted)
@@ -235,7 +236,16 @@ def test_points_of_rounds_that_wait_for_their_commit_are_in_no_file(
 
 @pytest.mark.parametrize(
     "line",
-    ["", "3", '{"round": 1}', '{"round": 1, "step": -2}', '{"step": 1, "round": 1, "a/b": "x"}'],
+    [
+        *("", "3", '{"round": 1}', '{"round": 1, "step": -2}'),
+        *(
+            f'{{"round": {round_num}, "step": {step}, "test/accuracy": {accuracy}}}'
+            for round_num, step, accuracy in (
+                *((1, 1, '"x"'), (1, 1, "NaN"), (1, 1, 10**400)),  # no number of a metric
+                *((0, 0, 0.5), (1, 8, 0.5), (2, 7, 0.5), (1, 10**40, 0.5)),  # not of that round
+            )
+        ),
+    ],
 )
 def test_a_file_that_holds_something_else_is_said_and_can_be_removed(
     line: str, bert: str, tmp_path: Path
