@@ -49,6 +49,8 @@ def read_csv(dataset: str, path: Path) -> Mapping[str, list[str]]:
     text = text[told.end() :] if told else text
     lines = list(io.StringIO(text, newline=""))  # each with its own end, which texts may contain
     readings = [_read(lines, separator) for separator in ([told[1]] if told else SEPARATORS)]
+    if all(len(reading.names) < 2 for reading in readings):
+        readings = [_read(lines, reading.separator, alone=True) for reading in readings]
     reading, problem = _choose(readings)
     problem = problem or _header_problem(reading)
     if problem:
@@ -70,30 +72,28 @@ def _choose(readings: Sequence[_Reading]) -> tuple[_Reading, str]:
     if wide:
         best = max(wide, key=lambda reading: len(reading.names))
         return best, best.problem
-    first = readings[0]
-    column = f" ({first.names[0][:60]!r})" if first.names else ""
-    return first, first.problem or (
-        f"has one column{column}; needed are a text and a label, separated by "
-        f"{', '.join(SEPARATORS.values())}"
-    )
+    # One column: texts may contain what separates nothing.
+    found = next((reading for reading in readings if not reading.problem), readings[0])
+    return found, found.problem
 
 
-def _read(lines: Sequence[str], separator: str) -> _Reading:
+def _read(lines: Sequence[str], separator: str, *, alone: bool = False) -> _Reading:
     """The file with this separator; quotes count, except in a file of tabs that uses none.
 
     There a text may begin with a quote that is nothing but a quote: read as an opening one it would
-    swallow the rows up to the next.
+    swallow the rows up to the next. A first line of one field is the name of the one column where
+    that stands ``alone``; else the rows are not read.
     """
-    reading = _parse(lines, separator, csv.QUOTE_MINIMAL)
+    reading = _parse(lines, separator, csv.QUOTE_MINIMAL, alone)
     if separator == "\t" and any('"' in line for line in lines):
-        bare = _parse(lines, separator, csv.QUOTE_NONE)
+        bare = _parse(lines, separator, csv.QUOTE_NONE, alone)
         differs = reading.problem or len(reading.rows) != len(bare.rows)
         if len(bare.names) > 1 and not bare.problem and differs:
             return bare
     return reading
 
 
-def _parse(lines: Sequence[str], separator: str, quoting: int) -> _Reading:
+def _parse(lines: Sequence[str], separator: str, quoting: int, alone: bool) -> _Reading:
     names: tuple[str, ...] = ()
     rows: list[list[str]] = []
     end = 0  # the line in which the record before ended
@@ -105,7 +105,7 @@ def _parse(lines: Sequence[str], separator: str, quoting: int) -> _Reading:
                 continue  # a blank line
             if not names:
                 names = tuple(field.strip() for field in fields)
-                if len(names) == 1:
+                if len(names) == 1 and not alone:
                     break
             elif len(fields) != len(names):
                 what = f"{len(fields)} field{'s' * (len(fields) != 1)} in line {line}"
@@ -169,11 +169,12 @@ def _header_problem(reading: _Reading) -> str:
         name.count(" ") > 1 for name, like in zip(reading.names, labels, strict=True) if not like
     )
     both = any(number and value for number, value in zip(numbers, values, strict=True))
-    if not (both or (sentence and any(labels))):
+    if not (both or (sentence and (any(labels) or len(labels) == 1))):
         return ""
     shown = ", ".join(repr(name[:40]) for name in reading.names)
     label_first = len(labels) == 2 and labels == [True, False]
-    wanted = reading.separator.join(["label", "text"] if label_first else ["text", "label"])
+    words = ["label", "text"] if label_first else ["text", "label"]
+    wanted = reading.separator.join(words if len(labels) > 1 else ["text"])
     return (
         f"begins with a line that looks like an example, not like names of columns ({shown}); put "
         f"a line with names before it, such as {wanted!r}"

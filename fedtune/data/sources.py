@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedtune.data.columns import check_client_column, find_columns, find_text, joined, separated
+from fedtune.data.csv_files import SEPARATORS
 from fedtune.data.groups import read_groups
 from fedtune.data.labels import are_hidden, missing_texts, read_labels
 from fedtune.data.library_calls import told_apart
@@ -117,6 +118,10 @@ def _load(
     tested = _tested_split(location, data, test_split, may_lack_test)
     text_column, label_column, client_column = asked
     features = splits["train"].features
+    if len(features) == 1:
+        (column,), separators = features, ", ".join(SEPARATORS.values())
+        needed = f"needed are a text and a label, in a csv file separated by {separators}"
+        raise BadInput.of("dataset", dataset, f"has one column ({column[:60]!r}); {needed}")
     columns, label = find_columns(dataset, features, text_column, label_column)
     if client_column != "none":
         check_client_column(dataset, features, client_column, columns, label)

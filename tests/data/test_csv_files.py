@@ -164,6 +164,8 @@ def test_tabs_without_quotes_keep_quotes_as_they_are(tmp_path: Path) -> None:
         ('"text;long","label"\n"a;b",1\n', {"text;long": ["a;b"], "label": ["1"]}),
         ("text,label\nlabel,1\n", {"text": ["label"], "label": ["1"]}),
         ("a,b\nx,y", {"a": ["x"], "b": ["y"]}),
+        ("text\nhello, world\n", {"text": ["hello, world"]}),
+        ('text\n"a, b; c"\n\nd\n', {"text": ["a, b; c", "d"]}),
         ("title,spam\nhello,spam\nyou,ham\n", {"title": ["hello", "you"], "spam": ["spam", "ham"]}),
     ],
 )
@@ -177,8 +179,8 @@ def test_oddities_that_are_read(text: str, columns: dict[str, list[str]], tmp_pa
         ("", "is empty"),
         (" \n\n", "is empty"),
         ("text,label\n", "has no rows below its first line (text, label)"),
-        ("text\nhello, world\n", "has one column ('text'); needed are a text and a label"),
-        ("just prose.\n", "has one column ('just prose.')"),
+        ("just prose.\n", "has no rows below its first line (just prose.)"),
+        ("this is a text\nand another\n", "looks like an example, not like names of columns"),
         (
             "text,label\na,1\n\nhello, world,0\n",
             "has 3 fields in line 4 where its first line has 2, separated by ','; put texts that "

@@ -246,6 +246,13 @@ def test_texts_that_cannot_be_distilled_on_are_refused(
     assert [fault.field for fault in bad.value.faults] == [field]
 
 
+@pytest.mark.parametrize("rows", ['"a film, good"', "a film, good\nso bad", "good"])
+def test_texts_may_be_the_only_column_of_a_csv_file(rows: str, bert: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"text\n{rows}\n")
+    trial = prepare(quick(bert, strategy="feddf", distill_dataset=str(tmp_path / "a.csv")))
+    assert len(open_pool(trial) or ()) == len(rows.splitlines())
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
