@@ -25,3 +25,8 @@ def duration(seconds: float) -> str:
 def number(value: float | None) -> str:
     """An accuracy as people read it; nothing where there is none."""
     return "" if value is None else f"{value:.3f}"
+
+
+def counted(amount: int, what: str) -> str:
+    """``1 text``, ``2,345 texts``."""
+    return f"{amount:,} {what}{'s' * (amount != 1)}"

@@ -20,7 +20,7 @@ from click.shell_completion import (
 )
 
 from fedtune.commands.help import Command
-from fedtune.config import FIELDS, TrialConfig, allowed
+from fedtune.config import FIELDS, PLACES, TrialConfig, allowed
 from fedtune.errors import BadInput
 from fedtune.paths import expanded
 
@@ -81,7 +81,7 @@ def of_field(field: str) -> Complete | None:
     """What completes the values of a setting; None where nothing is known of them."""
     if field == "model":
         return _in_list(_models, "dir")
-    if field == "dataset":
+    if field in PLACES:
         return _in_list(_datasets, "file")
     words = re.findall(r"'(\w[\w-]*)'", allowed(field))
     if TrialConfig.model_fields[field].annotation is bool:

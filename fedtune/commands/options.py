@@ -10,7 +10,7 @@ import click
 
 from fedtune.commands import completion
 from fedtune.commands.help import GroupedCommand, Option
-from fedtune.config import FIELDS, GROUPS, TrialConfig, allowed, comma_is_value, parse_text
+from fedtune.config import FIELDS, GROUPS, PLACES, TrialConfig, allowed, comma_is_value, parse_text
 from fedtune.errors import BadInput, Fault
 from fedtune.paths import exists
 
@@ -145,7 +145,7 @@ def _parts(field: str, text: str) -> list[str]:
         return [text]
     words, parts = text.split(","), []
     while words:
-        length = len(words) if field in ("model", "dataset") else 1
+        length = len(words) if field in PLACES else 1
         while length > 1 and not exists(",".join(words[:length]).strip()):
             length -= 1
         parts.append(",".join(words[:length]))

@@ -19,7 +19,7 @@ from fedtune.tracking.names import run_name, short_names
 from fedtune.trial.by_step import StepFile, owed
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.identity import Trial
-from fedtune.units import duration, size
+from fedtune.units import counted, duration, size
 
 #: From so many seconds on a trial gets a worker of its own. That is some 3 s of imports, and only
 #: then its peak memory is known.
@@ -202,7 +202,7 @@ def _room(trial: Trial, machine: Machine) -> str:
     found, needs = places(trial, machine), need(trial)
     gpus = machine.gpus_for(str(trial.config.device))
     asked = request(trial, machine, machine.memory)["memory"]
-    cores, threads = _counted(machine.cores, "core"), _counted(int(trial.config.threads), "thread")
+    cores, threads = counted(machine.cores, "core"), counted(int(trial.config.threads), "thread")
     parts = [
         f"{found['cores']} on {cores} ({threads} each)",
         f"{found['memory']} in {size(machine.memory)} of free memory ({size(asked)} each)",
@@ -210,13 +210,9 @@ def _room(trial: Trial, machine: Machine) -> str:
     if gpus:
         own = size(needs.gpu_memory)
         parts.append(
-            f"{found['GPU']} on {_counted(len(gpus), 'GPU')} of {size(min(gpus))} ({own} each)"
+            f"{found['GPU']} on {counted(len(gpus), 'GPU')} of {size(min(gpus))} ({own} each)"
         )
     return ", ".join(parts)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def wall_time(trials: Sequence[Trial], each: Sequence[float], slots: int) -> float:

@@ -22,6 +22,7 @@ from fedtune.terminal import say
 from fedtune.trial.facts import data_facts
 from fedtune.trial.identity import Trial
 from fedtune.trial.inputs import open_examples, open_pool
+from fedtune.units import counted
 
 
 def print_plan(plan: Plan, spec: SweepSpec, store: Path, console: Console) -> None:
@@ -70,15 +71,14 @@ def _distillation(trial: Trial) -> str:
     config, pool = trial.config, open_pool(trial)
     assert pool is not None
     aside = config.distill_dataset == "none"
-    texts = "texts"
+    texts = counted(len(pool), "text")
     texts += " set aside from the training data" if aside else f" of {config.distill_dataset}"
-    when = "after each round"
+    steps, when = counted(int(config.distill_steps), "step"), "after each round"
     if config.is_one_shot:
-        when = f"one round in any case, of {config.one_shot_epochs} local epochs; after it"
-    return (
-        f"{config.strategy}: {when} {config.distill_steps} steps of distillation on "
-        f"{len(pool):,} {texts}, learning_rate {config.distill_learning_rate:g}"
-    )
+        epochs = counted(int(config.one_shot_epochs), "local epoch")
+        when = f"one round in any case, of {epochs}; after it"
+    rate = f"learning_rate {config.distill_learning_rate:g}"
+    return f"{config.strategy}: {when} {steps} of distillation on {texts}, {rate}"
 
 
 def _groups(config: TrialConfig, groups: np.ndarray) -> str:

@@ -53,24 +53,29 @@ def make_examples(
     return _opened(directory, config)
 
 
-def make_pool(config: TrialConfig, model: ModelSource, text_column: str, progress: bool) -> Path:
+def make_pool(config: TrialConfig, model: ModelSource, tokens: Tokens, progress: bool) -> Path:
     """The directory with the tokens of ``distill_dataset``, made where there are none yet.
 
-    ``text_column`` is that of the data set, and here too where there is one of that name. Raises
-    BadInput where it cannot be had, and where it is what is trained on.
+    ``tokens`` are those of the data set: what its texts' column is called is so here too where
+    there is one of that name. Raises BadInput where it cannot be had, and where its texts are those
+    that are trained on, from wherever they are read.
     """
     dataset = config.distill_dataset
     with blaming("distill_dataset", dataset, ("dataset", "dataset_config", "text_column")):
+        message = "is what is trained on; set some of it aside with distill_examples instead"
+        trained_on = BadInput.of("distill_dataset", dataset, message)
         if resolve(dataset).origin == resolve(config.dataset).origin:
-            message = "is what is trained on; set some of it aside with distill_examples instead"
-            raise BadInput.of("distill_dataset", dataset, message)
+            raise trained_on
         tokenizer = states(model.directory / name for name in TOKENIZER_FILES)
         state = (state_on_disk(dataset), tokenizer, cache_root())
-        asked = (dataset, state, str(model.directory), config.max_length, text_column, progress)
-        directory = _tokenize_pool(*asked)
+        asked = (dataset, state, str(model.directory), config.max_length, tokens.text_column)
+        directory = _tokenize_pool(*asked, progress)
         if not Path(directory).is_dir():  # somebody has cleared the cache
             _tokenize_pool.cache_clear()
-            directory = _tokenize_pool(*asked)
+            directory = _tokenize_pool(*asked, progress)
+        pools = map(open_texts, (Path(directory), tokens.directory))
+        if len({*map(hash_texts, pools)}) == 1:
+            raise trained_on
     return Path(directory)
 
 

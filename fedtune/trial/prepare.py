@@ -53,7 +53,7 @@ def prepare(
     rate, pool = settle_rate(config, model), examples.distill
     pool_dir = None
     if config.distill_dataset != "none":
-        pool_dir = make_pool(config, model, tokens.text_column, progress)
+        pool_dir = make_pool(config, model, tokens, progress)
         pool = open_texts(pool_dir)
     if is_own(model.directory, config.head):
         config = config.replace(head="own")

@@ -53,6 +53,7 @@ def test_models_and_data_sets_are_completed_also_within_a_comma_list(
 ) -> None:  # type: ignore[no-untyped-def]
     assert tab("fedtune run --model ") == plain(*MODELS)
     assert tab("fedtune init --dataset ") == plain(*DATASETS)
+    assert tab("fedtune run --distill-dataset ") == plain(*DATASETS)
     assert tab("fedtune run --dataset = bb") == plain("bbc-news"), "as bash gives --dataset=bb"
     assert tab("fedtune run --dataset =") == plain(*DATASETS)
     both = plain("mini-bert,mini-albert", "mini-bert,mini-distilbert")

@@ -153,7 +153,11 @@ def test_what_makes_no_other_trial_is_no_axis(
 def test_a_path_with_commas_is_one_value_where_it_exists(planned, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     for name in ("a,b", "news, old", "c"):
         (tmp_path / name).mkdir()
-    base = ["run", "--model", "m", "--clients", "2"]
+    base = ["run", "--model", "m", "--clients", "2", "--strategy", "feddf"]
+    own = {
+        "dataset": ["--distill-examples", "7"],
+        "distill_dataset": ["--dataset", "toy"],
+    }
     for given, meant in (
         ("a,b", ["a,b"]),
         ("a,c", ["a", "c"]),
@@ -161,8 +165,10 @@ def test_a_path_with_commas_is_one_value_where_it_exists(planned, tmp_path: Path
         (f"{tmp_path}/a,b,c", [f"{tmp_path}/a,b", "c"]),
         ("a" * 300 + ",b", ["a" * 300, "b"]),
     ):
-        for how in (["--dataset", given], ["--set", f"dataset={given}"]):
-            assert [config["dataset"] for config in planned(*base, *how)] == meant
+        for field, rest in own.items():
+            option = f"--{field.replace('_', '-')}"
+            for how in ([option, given], ["--set", f"{field}={given}"]):
+                assert [config[field] for config in planned(*base, *rest, *how)] == meant
 
 
 def test_a_field_in_whose_values_commas_may_stand_takes_them_as_they_are(planned) -> None:  # type: ignore[no-untyped-def]

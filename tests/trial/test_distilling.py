@@ -147,6 +147,19 @@ def test_tokens_serve_as_well(bert: str, tmp_path: Path) -> None:
         prepare(quick(bert, dataset=named.pool_dir))
 
 
+def test_what_is_trained_on_is_known_by_its_texts(bert: str, tmp_path: Path) -> None:
+    """A copy of a file holds those too that are tested on."""
+    for name in ("a.csv", "b.csv"):
+        rows = "\n".join(f"{text},{label}" for text, label in toy.load()[0][:64])
+        (tmp_path / name).write_text(f"text,label\n{rows}\n")
+    one, two = (str(tmp_path / name) for name in ("a.csv", "b.csv"))
+    made = write_tokens("toy", find_model(bert).directory, tmp_path / "tokens", max_length=32)
+    own = {"strategy": "feddf", "test_examples": 8}
+    for dataset, pool in ((one, two), ("toy", str(made)), (str(made), "toy")):
+        with pytest.raises(BadInput, match=r"distill_dataset=.* is what is trained on"):
+            prepare(quick(bert, **own, dataset=dataset, distill_dataset=pool))
+
+
 def test_texts_that_have_changed_since_are_refused(bert: str, texts: Path) -> None:
     trial = prepare(quick(bert, strategy="feddf", distill_dataset=str(texts)))
     check_unchanged(trial)
