@@ -60,13 +60,18 @@ def due_in(trial: Trial, round_num: int, after: int, last: int) -> list[int]:
 
 
 def owed(trial: Trial, records: Sequence[Record], points: Iterable[Record]) -> dict[int, list[int]]:
-    """The steps by round that committed rounds were to be evaluated at, and were not."""
+    """The steps by round that committed rounds were to be evaluated at, and were not.
+
+    Which of their ends were evaluated is in the log: ``eval_every`` may have been another one.
+    """
     known = {point["step"] for point in points}
+    known |= {int(record["steps/sequential"]) for record in records if _evaluated(record)}
     found: dict[int, list[int]] = {}
     after = 0
-    for record in trial.stop_rule.read(records):
+    for record in trial.stop_rule.read(records) if trial.is_baseline else ():
         last = int(record["steps/sequential"])
-        missing = [s for s in due_in(trial, record["round"], after, last) if s not in known]
+        asked = steps_within(trial.config.eval_steps, after, last)
+        missing = [step for step in asked if step not in known]
         if missing:
             found[record["round"]] = missing
         after = last
@@ -157,4 +162,4 @@ def _is_within(point: Mapping[str, Any], records: Sequence[Record]) -> bool:
     if not (round_num and is_count(step) and "test/accuracy" in point):
         return False
     first, last = (record["steps/sequential"] for record in records[round_num - 1 : round_num + 1])
-    return first < step <= last
+    return bool(first < step <= last)

@@ -156,8 +156,9 @@ def _is_record(value: object) -> bool:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Is it a finite number? (JSON and YAML have true, which Python takes for one.)"""
-    is_real = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_real and abs(value) <= sys.float_info.max  # an integer may be beyond every float
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max  # an integer may be beyond every float
 
 
 def is_count(value: object) -> TypeGuard[int]:

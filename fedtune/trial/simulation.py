@@ -139,9 +139,8 @@ def run_trial(
         records = folder.recover()
         by_step = StepFile(folder)
         missing = owed(trial, records, by_step.keep(records))
-        has_ended = trial.stop_rule.ended(records, target()) or bool(divergence(folder, trial))
-        if missing:
-            has_ended = False
+        is_whole = trial.stop_rule.ended(records, target()) or bool(divergence(folder, trial))
+        has_ended = is_whole and not missing
         if not has_ended:
             folder.check_machine()
         if records:  # how long it runs may have changed, what it runs on, what things are called
@@ -150,7 +149,7 @@ def run_trial(
         yield from records[: trial.stop_rule.last + 1]  # a longer log is read up to the cap
         if has_ended:
             return
-        if records and not folder.checkpoint.exists():
+        if records and not is_whole and not folder.checkpoint.exists():
             raise DamagedFolder(
                 f"{folder.path} has a log but no checkpoint, so it cannot be continued; "
                 "ask for no more rounds than it has, or move it away to start the trial anew"
@@ -165,6 +164,8 @@ def run_trial(
         federation = Federation(trial, tell, folder.vectors)
         if missing:
             run_again(federation, records, missing, by_step)
+        if is_whole:
+            return
         if records:
             folder.check_checkpoint()
             try:

@@ -17,7 +17,7 @@ from transformers import RobertaConfig, RobertaForSequenceClassification
 from fedtune import TrialConfig, simulate
 from fedtune.federated.evaluation import evaluate
 from fedtune.federated.flat import digest
-from fedtune.federated.local import train
+from fedtune.federated.local import Diverged, train
 from fedtune.trial import simulation
 from fedtune.trial.by_step import StepFile, steps_within
 from fedtune.trial.federation import Federation
@@ -195,6 +195,55 @@ def test_it_is_refused_where_the_rounds_give_another_model(bert: str, tmp_path: 
 
     assert [p["round"] for p in points(plain, tmp_path)] == [1, 1], "what agreed is kept"
     assert run(plain, tmp_path), "and nothing else has changed"
+
+
+def test_which_rounds_ends_were_evaluated_is_read_from_the_log(
+    bert: str, tmp_path: Path, rounds_run: list[int]
+) -> None:
+    run(alone(bert, eval_every=3), tmp_path / "rare")
+    run(alone(bert, 7), tmp_path / "rare")  # eval_every is 1 now, and was 3
+    assert [p["step"] for p in result_of(alone(bert, 7), tmp_path / "rare").by_step] == [
+        0,
+        7,
+        14,
+        21,
+    ]
+    run(alone(bert), tmp_path / "each")
+    rounds_run.clear()
+    run(alone(bert, 7, eval_every=3), tmp_path / "each")
+    assert not rounds_run, "7 and 14 are there"
+
+
+def test_rounds_are_run_again_without_a_checkpoint(bert: str, tmp_path: Path) -> None:
+    """None goes on from it."""
+    run(alone(bert), tmp_path)
+    for path in folder_of(alone(bert), tmp_path).path.glob("checkpoint*"):
+        shutil.rmtree(path)
+    run(alone(bert, 3), tmp_path)
+    assert result_of(alone(bert, 3), tmp_path).ended
+    with pytest.raises(DamagedFolder, match="has a log but no checkpoint"):
+        run(alone(bert, 3, budget_rounds=4, max_rounds=4), tmp_path)
+
+
+def test_a_trial_that_diverged_is_run_again_up_to_there(
+    bert: str, tmp_path: Path, rounds_run: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_round = Federation.round
+
+    def diverges(self: Federation, round_num: int, *how: Any) -> dict[str, Any]:
+        if round_num == 3:
+            raise Diverged(3, 0)
+        return of_round(self, round_num, *how)
+
+    monkeypatch.setattr(Federation, "round", diverges)
+    with pytest.raises(Diverged):
+        run(alone(bert), tmp_path)
+    rounds_run.clear()
+    run(alone(bert, 3), tmp_path)
+    assert rounds_run == [1, 2]
+    result = result_of(alone(bert, 3), tmp_path)
+    assert (result.ended, result.diverged) == (True, "round 3, client 0")
+    assert [p["step"] for p in result.by_step] == [0, 3, 6, 7, 9, 12, 14]
 
 
 # Faults
