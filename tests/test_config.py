@@ -431,7 +431,12 @@ def test_where_a_comma_belongs_to_the_value() -> None:
 
 
 def test_evaluations_between_rounds_are_asked_for_in_three_ways() -> None:
-    for text, value in (("none", "none"), ("geometric", "geometric"), ("100", 100)):
+    for text, value in (
+        ("none", "none"),
+        ("geometric", "geometric"),
+        ("100", 100),
+        ("8, 16", "8, 16"),
+    ):
         assert parse_text("eval_steps", text) == value
         assert config(eval_steps=value).eval_steps == value
     for wrong in ("", "8,", ",8", "8;16", "8,0", "0", "-8", "1.5", "geometric,8", "none,8", "1e3"):

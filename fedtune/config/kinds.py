@@ -16,7 +16,7 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seed = Count
 Name = Annotated[str, Field(min_length=1)]
-StepList = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}(,[1-9]\d{0,8})+$")]
+StepList = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}(, ?[1-9]\d{0,8})+$")]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 

@@ -20,25 +20,20 @@ Head = Literal["own", "pooler", "relu"]
 
 
 class _Place(NamedTuple):
-    """Of an architecture: its dense layer, where that layer's activation can be set, what its
-    configuration calls the dropout, and which head is its own.
+    """Of an architecture: its dense layer, where that layer's activation can be set, and which head
+    is its own.
     """
 
     dense: str
     activation: str
-    dropout: str
     own: Head
 
 
 _PLACES: Mapping[str, _Place] = MappingProxyType(
     {
-        "bert": _Place(
-            "bert.pooler.dense", "bert.pooler.activation", "classifier_dropout", "pooler"
-        ),
-        "albert": _Place(
-            "albert.pooler", "albert.pooler_activation", "classifier_dropout_prob", "pooler"
-        ),
-        "distilbert": _Place("pre_classifier", "pre_activation", "seq_classif_dropout", "relu"),
+        "bert": _Place("bert.pooler.dense", "bert.pooler.activation", "pooler"),
+        "albert": _Place("albert.pooler", "albert.pooler_activation", "pooler"),
+        "distilbert": _Place("pre_classifier", "pre_activation", "relu"),
     }
 )
 
@@ -71,7 +66,8 @@ def layers(kind: str, head: Head) -> tuple[str, ...]:
 
 def exchange(model: Any, head: Head) -> list[str]:
     """Give ``model`` (of KINDS) another head, and the names of the parameters that are to be drawn
-    for it. Its layers are where the model's own are, with the same shapes.
+    for it. Its layers are where the model's own are, with the same shapes; the configuration stays,
+    so that a checkpoint that is trained again has the dropout of its architecture.
     """
     if head == "own":
         return []
@@ -80,7 +76,6 @@ def exchange(model: Any, head: Head) -> list[str]:
     owner, _, name = place.activation.rpartition(".")
     setattr(model.get_submodule(owner), name, activation())
     model.dropout.p = dropout
-    setattr(model.config, place.dropout, dropout)
     return [f"{place.dense}.{part}" for part in ("weight", "bias")]
 
 

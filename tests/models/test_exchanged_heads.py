@@ -172,3 +172,12 @@ def test_modules_stay_modules(tiny: Path) -> None:
     for kind in DENSE:
         model = loaded(tiny / kind, "pooler")
         assert any(isinstance(module, nn.Tanh) for module in model.modules())
+
+
+def test_a_checkpoint_that_is_trained_again_has_its_architectures_dropout(
+    tiny: Path, tmp_path: Path
+) -> None:
+    for kind in DENSE:
+        folder = tmp_path / kind
+        loaded(tiny / kind, "relu" if kind != "distilbert" else "pooler").save_pretrained(folder)
+        assert loaded(folder).dropout.p == loaded(tiny / kind).dropout.p
