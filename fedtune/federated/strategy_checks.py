@@ -12,6 +12,16 @@ from fedtune.federated.flat import digest
 from fedtune.federated.strategy import FedAvg, Server
 
 
+def check_memory(strategy: FedAvg, memory: object) -> None:
+    """Raise ValueError unless what a strategy keeps between rounds are tensors by name."""
+    if not isinstance(memory, dict):
+        raise _unfit(strategy, "memory", type(memory).__name__, "is a dict of tensors by name")
+    for name, kept in memory.items():
+        if not isinstance(kept, Tensor):
+            allowed = "is a tensor (torch.tensor(...) of a number)"
+            raise _unfit(strategy, "memory", f"{name!r}: {type(kept).__name__}", allowed)
+
+
 def check_weights(strategy: FedAvg, weights: Sequence[float], num_clients: int) -> None:
     """Raise ValueError unless there is a weight for each client of the cohort."""
     if len(weights) != num_clients:

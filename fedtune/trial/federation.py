@@ -24,7 +24,7 @@ from fedtune.federated.local import Diverged, recipe_of
 from fedtune.federated.round import RoundResult, federated_round
 from fedtune.federated.strategies import strategy_of
 from fedtune.federated.strategy import Server, bytes_sent
-from fedtune.federated.strategy_checks import check_metrics, server_left_alone
+from fedtune.federated.strategy_checks import check_memory, check_metrics, server_left_alone
 from fedtune.models.classifier import load_classifier
 from fedtune.trial import checkpoint
 from fedtune.trial.activity import Watch, counting, unwatched
@@ -94,7 +94,9 @@ class Federation:
             )
             params = self.flat.values.clone()
             known = [self._model_clients.info(client_id) for client_id in range(len(self.clients))]
-            self.server = Server(params, self.strategy.memory(params, known))
+            memory = self.strategy.memory(params, known)
+            check_memory(self.strategy, memory)
+            self.server = Server(params, memory)
             self._digests = checkpoint.digests(self.server)
             self._is_watched = own.strategy is not None
             self._totals = {STEPS: 0, "comm/bytes": 0}
@@ -135,6 +137,7 @@ class Federation:
                 )
             # The norms that a round ends with waited for the device: this is the time of the work.
             elapsed = time.perf_counter() - start - self._judging_s - self.within.seconds
+        check_memory(self.strategy, server.memory)
         digests = checkpoint.digests(server)
         if self.flat.buffers_digest() != self._buffers:
             raise RuntimeError("training changed the model's buffers, which FedAvg cannot average")

@@ -29,6 +29,10 @@ def check_own(own: Own, config: TrialConfig, store: object) -> None:
         kind = type(own.strategy).__name__
         message = f"allowed is an instance of a subclass of fedtune.FedAvg, this is a {kind}"
         raise BadInput.of("strategy", None, message)
+    if own.strategy is not None and not hasattr(own.strategy, "optimizer"):
+        kind = type(own.strategy).__name__
+        message = f"{kind}.__init__ does not call super().__init__(); call it there first"
+        raise BadInput.of("strategy", None, message)
     if own.partition is not None and not callable(own.partition):
         message = "allowed is a function of labels, number of clients and generator"
         raise BadInput.of("partition", None, message)

@@ -24,6 +24,21 @@ class Halved(fedtune.FedAvg):
         return mean_delta * 0.5
 
 
+class Careless(fedtune.FedAvg):
+    """Keeps a number of Python from round 1 on."""
+
+    def step(self, server: Any, mean_delta: Any, memory: Any, round_num: int) -> torch.Tensor:
+        memory["count"] = 1.0
+        return mean_delta
+
+
+class Unprepared(fedtune.FedAvg):
+    """Forgets to call FedAvg's own ``__init__``."""
+
+    def __init__(self) -> None:
+        pass
+
+
 def in_turn(labels: np.ndarray, num_clients: int, rng: np.random.Generator) -> list[np.ndarray]:
     return [np.arange(k, len(labels), num_clients) for k in range(num_clients)]
 
@@ -76,6 +91,7 @@ def test_a_partition_that_is_none_is_refused(
     [
         ({"strategy": Halved}, r"subclass of fedtune\.FedAvg, this is a type"),
         ({"strategy": "fedprox"}, "this is a str"),
+        ({"strategy": Unprepared()}, r"Unprepared.__init__ does not call super\(\)"),
         ({"partition": "dirichlet"}, "function of labels"),
     ],
 )
@@ -106,6 +122,8 @@ class Misbehaving(fedtune.FedAvg):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
+        ("memory", {"count": 0.0}, "memory gives 'count': float; allowed is a tensor"),
+        ("memory", None, "memory gives NoneType; allowed is a dict"),
         ("receive", torch.ones(1), r"receive gives \(1,\)"),
         ("receive", torch.tensor(1.0), r"receive gives \(\)"),
         ("receive", None, "receive gives NoneType"),
@@ -122,6 +140,11 @@ def test_a_strategy_that_gives_what_it_may_not_is_told(
 ) -> None:
     with pytest.raises(ValueError, match=f"Misbehaving.{words}|{words}"):
         rounds(quick(bert), strategy=Misbehaving(name, value))
+
+
+def test_what_a_round_leaves_in_the_memory_are_tensors_too(bert: str) -> None:
+    with pytest.raises(ValueError, match="'count': float; allowed is a tensor"):
+        rounds(quick(bert), strategy=Careless())
 
 
 def test_numbers_of_numpy_and_torch_are_numbers(bert: str) -> None:
