@@ -133,11 +133,12 @@ def resolve(dataset: str) -> Location:
         return Location(dataset, hub_id=dataset)
     if "/" in dataset or os.sep in dataset or dataset.startswith(("~", ".")):
         raise _unusable(dataset, f"there is no such folder{_data_home_note(dataset)}")
+    under_home = ", or the name of one under $FEDTUNE_DATA, which is not set"
     raise _unusable(
         dataset,
         f"there is no data set of that name{did_you_mean(dataset.lower(), NAMES)}; allowed is "
         f"{', '.join(NAMES)}, a hub id (owner/name), a folder or a file"
-        f"{_data_home_note(dataset)}",
+        f"{_data_home_note(dataset) or under_home}",
     )
 
 

@@ -15,9 +15,9 @@ class ShortName:
 
 
 NAMES: Mapping[str, ShortName] = {
-    "mini-bert": ShortName(None, "4 layers, width 128, pretrained pooler; ships with fedtune"),
-    "mini-albert": ShortName(None, "one layer applied 4 times, width 128; ships with fedtune"),
-    "mini-distilbert": ShortName(None, "2 layers, distilled from mini-bert; ships with fedtune"),
+    "mini-bert": ShortName(None, "4 layers, width 128, pretrained pooler"),
+    "mini-albert": ShortName(None, "one layer applied 4 times, width 128"),
+    "mini-distilbert": ShortName(None, "2 layers, distilled from mini-bert"),
     "bert": ShortName("google-bert/bert-base-cased", "12 layers, 110 M parameters"),
     # v1, which the paper's code used: v2's encoder has no dropout, unlike the other two models'.
     "albert": ShortName("albert/albert-base-v1", "12 layers sharing 11 M parameters"),

@@ -112,8 +112,8 @@ def _heads(plan: Plan, spec: SweepSpec) -> list[str]:
         if not is_of_transformers(Path(trial.model_dir), trial.config.head)
     }
     return lines + [
-        f"head={head} on {model} is none that transformers knows: from a checkpoint it computes "
-        "something else, and --log-model leaves it out"
+        f"head={head} on {model} is unknown to transformers: a model that it loads from a "
+        "checkpoint gives other scores, and --log-model leaves such models out"
         for model, head in sorted(foreign)
     ]
 

@@ -171,10 +171,10 @@ def experiments() -> dict[str, Path]:
     ``starve/phase``.
     """
     root = Path(fedtune.__file__).parent / "experiments"
-    return {
-        path.relative_to(root).with_suffix("").as_posix(): path
-        for path in sorted(root.rglob("*.yaml"))
+    found = {
+        path.relative_to(root).with_suffix("").as_posix(): path for path in root.rglob("*.yaml")
     }
+    return dict(sorted(found.items()))
 
 
 def find_sweep_file(asked: str) -> Path:

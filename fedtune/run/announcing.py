@@ -84,9 +84,10 @@ def _distillation(trial: Trial) -> str:
 def _groups(config: TrialConfig, groups: np.ndarray) -> str:
     """How many groups of examples there are, of which clients are made, and how large they are."""
     sizes = np.unique(groups, return_counts=True)[1]
+    least, most = f"{sizes.min():,}", f"{sizes.max():,}"
     return (
         f"{_dataset(config)} by {config.client_column}: {len(sizes):,} values with "
-        f"{sizes.min():,} to {sizes.max():,} training {_texts(config)} each"
+        f"{least if least == most else f'{least} to {most}'} training {_texts(config)} each"
     )
 
 

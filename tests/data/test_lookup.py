@@ -248,3 +248,11 @@ def test_a_cached_copy_is_used_offline(tmp_path: Path, write_json: Write) -> Non
         [sys.executable, "-c", READ_FROM_THE_CACHE, str(folder)], capture_output=True, text=True
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_an_unknown_name_is_told_of_the_folder_for_data_where_none_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("FEDTUNE_DATA", raising=False)
+    with pytest.raises(BadInput, match=r"under \$FEDTUNE_DATA, which is not set"):
+        resolve("ag_news_14k")

@@ -161,8 +161,8 @@ def test_a_plan_says_what_is_drawn_and_where_transformers_computes_something_els
     text = " ".join(done.out.split())
     assert "bert.pooler.dense and classifier drawn anew" in text
     assert "distilbert: it is its own" in text
-    assert f"head=relu on {tiny}/bert is none that transformers knows" in text
-    assert f"head=pooler on {tiny}/distilbert is none that transformers knows" in text
+    assert f"head=relu on {tiny}/bert is unknown to transformers" in text
+    assert f"head=pooler on {tiny}/distilbert is unknown to transformers" in text
     assert f"head=pooler on {tiny}/bert is none" not in text
     assert "In all 10 trials" in text
 

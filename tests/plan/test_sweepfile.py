@@ -195,6 +195,10 @@ def test_the_sweep_files_of_a_study_are_in_a_folder_of_its_own(asked: str) -> No
     assert name_of(asked) == "starve-phase"
 
 
+def test_a_name_comes_before_those_that_begin_with_it() -> None:
+    assert list(experiments()) == sorted(experiments())
+
+
 @pytest.mark.parametrize(
     "asked", ["phase", "other/smoke.yaml", "/experiments/smoke.yaml", "x" * 300]
 )
