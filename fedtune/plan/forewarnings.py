@@ -11,9 +11,11 @@ from fedtune.models.zoo import PAPER_LEARNING_RATE, card_learning_rate
 from fedtune.plan.plan import Plan
 from fedtune.plan.plan_file import earlier_plan
 from fedtune.plan.sweepfile import SweepSpec
+from fedtune.trial.by_step import steps_within
 from fedtune.trial.facts import data_facts
 from fedtune.trial.identity import Trial
 from fedtune.trial.inputs import open_examples
+from fedtune.units import counted
 
 
 def warnings_of(plan: Plan, spec: SweepSpec, store: Path) -> list[str]:
@@ -26,7 +28,7 @@ def warnings_of(plan: Plan, spec: SweepSpec, store: Path) -> list[str]:
     lines += _one_round(plan, spec) + _computed_twice(plan) + _set_aside_for_nobody(plan)
     for trial in plan.trials:
         lines += settings_without_effect(trial.config)
-        lines += _names_alike(trial)
+        lines += _names_alike(trial) + _never_evaluated(trial)
         lines += _cannot_learn(trial) + _rate_not_its_own(trial.config)
     return list(dict.fromkeys(lines))
 
@@ -197,6 +199,17 @@ def _names_alike(trial: Trial) -> list[str]:
             for spelt in (alike if what == "classes" else alike[:_MOST_ALIKE])
         ]
     return lines
+
+
+def _never_evaluated(trial: Trial) -> list[str]:
+    """A line where a baseline has none of the steps after which it is to be evaluated."""
+    asked = trial.config.eval_steps
+    if not trial.is_baseline or asked == "none":
+        return []
+    last = trial.stop_rule.last * data_facts(trial)["steps/per_round"]
+    if steps_within(asked, 0, last):
+        return []
+    return [f"eval_steps={asked} has no effect: the baseline has {counted(last, 'step')}"]
 
 
 def _cannot_learn(trial: Trial) -> list[str]:

@@ -22,8 +22,10 @@ from fedtune.plan.plan_file import load_plan, plan_path, read_plan, save_plan
 from fedtune.plan.sweepfile import Override, SweepSpec
 from fedtune.tracking import names
 from fedtune.trial import identity
+from fedtune.trial.facts import data_facts
 from fedtune.trial.folder import TrialFolder
 from fedtune.trial.stopping import clearly_above_chance
+from fedtune.units import counted
 
 #: The trials of the published study, as the project ships them.
 PUBLISHED = Path(__file__).parents[2] / "docs/results/mini-study/rounds.tar.gz"
@@ -196,6 +198,19 @@ def test_a_setting_that_does_nothing_in_one_shot_is_told(bert: str, tmp_path: Pa
     assert line.startswith("one-shot at K = 2, 4 is computed 2 times for local_epochs 1, 2")
     (line,) = warned([2], eval_every=2)
     assert line == "eval_every=2 has no effect on one-shot: its only round is evaluated"
+
+
+def test_evaluations_at_steps_that_there_are_none_of_are_told(bert: str, tmp_path: Path) -> None:
+    def warned(eval_steps: object) -> list[str]:
+        spec = spec_of(bert, {"clients": [2]}, eval_steps=eval_steps)
+        return warnings_of(make_plan(spec), spec, tmp_path)
+
+    (trial,) = (t for t in make_plan(spec_of(bert, {"clients": [2]})).trials if t.is_baseline)
+    last = trial.stop_rule.last * data_facts(trial)["steps/per_round"]
+    assert warned("none") == warned("geometric") == warned(last) == []
+    assert warned(last + 1) == [
+        f"eval_steps={last + 1} has no effect: the baseline has {counted(last, 'step')}"
+    ]
 
 
 def test_a_miniature_is_warned_of_only_where_a_published_trial_stayed_at_chance() -> None:

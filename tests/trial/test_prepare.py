@@ -67,6 +67,8 @@ OTHER: dict[str, Any] = {
     "stop": "budget-then-target",
     "stop_on": "validation",
     "eval_every": 2,
+    "eval_steps": "geometric",
+    "head": "relu",
     "precision": "another",
     "device": "cuda:1",
     "threads": 2,
