@@ -31,9 +31,15 @@ from fedtune.models.forward import Forward, PackedForward, PaddedForward, Precis
 from fedtune.models.packed import PackedEncoder
 
 
-def bernoulli(shape: tuple[int, ...], p: float, dtype: torch.dtype, device: Any) -> Tensor:
+def bernoulli(
+    shape: tuple[int, ...],
+    p: float,
+    dtype: torch.dtype,
+    device: Any,
+    draws: torch.Generator | None = None,
+) -> Tensor:
     """A mask as PyTorch's own dropout draws it."""
-    return torch.empty(shape, dtype=dtype, device=device).bernoulli_(1 - p)
+    return torch.empty(shape, dtype=dtype, device=device).bernoulli_(1 - p, generator=draws)
 
 
 @contextmanager
