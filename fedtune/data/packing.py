@@ -32,8 +32,12 @@ def round_up(num_rows: int) -> int:
     and only about a thousand are kept: with a number of rows of its own for every batch this was a
     quarter of a step of 32 news texts.
     """
-    step = next(step for most, step in _ROW_STEPS if num_rows < most)
-    return -(-num_rows // step) * step
+    return round_to(num_rows, next(step for most, step in _ROW_STEPS if num_rows < most))
+
+
+def round_to(number: int, step: int) -> int:
+    """The smallest multiple of ``step`` that is no less than ``number``."""
+    return -(-number // step) * step
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -98,17 +102,27 @@ class Packing:
 
     ``positions`` (N,): the position of every token within its text. ``starts`` (B,): where the
     texts begin. Both are on ``device``. Any order will do; texts of like length beside each other
-    waste the least.
+    waste the least. With ``width``, of at least the longest, all are one group of that width, and
+    ``positions`` end at ``last``.
     """
 
-    def __init__(self, lengths: Tensor, device: torch.device | None = None):
-        self.lengths, self.device = lengths, device or lengths.device
+    def __init__(
+        self,
+        lengths: Tensor,
+        device: torch.device | None = None,
+        *,
+        width: int | None = None,
+        last: int | None = None,
+    ):
+        self.lengths, self.device, self._width = lengths, device or lengths.device, width
         # On a GPU the number of calls costs more than the padding.
-        self.group_size = GROUP_SIZE if self.device.type == "cpu" else len(lengths)
+        is_one_group = width is not None or self.device.type != "cpu"
+        self.group_size = len(lengths) if is_one_group else GROUP_SIZE
         self._starts = torch.cumsum(lengths, 0) - lengths
         self.num_tokens = int(lengths.sum())
         positions = torch.arange(self.num_tokens) - self._starts.repeat_interleave(lengths)
-        self.positions = send(positions, self.device)
+        self._columns = send(positions, self.device)
+        self.positions = self._columns if last is None else self._columns.clamp(max=last)
         self.starts = send(self._starts, self.device)
         self._indices: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
         self._biases: dict[tuple[int, int, torch.dtype], Tensor] = {}
@@ -127,7 +141,7 @@ class Packing:
             start = int(self._starts[first])
             tokens = slice(start, start + int(lengths.sum()))
             text = torch.arange(len(lengths)).repeat_interleave(lengths)
-            column = torch.arange(-(-int(lengths.max()) // WIDTH_STEP) * WIDTH_STEP)
+            column = torch.arange(self._width or round_to(int(lengths.max()), WIDTH_STEP))
             real = column < lengths[:, None]
             offsets = (self._starts[first : first + self.group_size] - start)[:, None]
             yield Group(
@@ -136,8 +150,8 @@ class Packing:
                 take=send(torch.where(real, offsets + column, offsets), self.device),
                 real=send(real, self.device),
                 text=send(text, self.device),
-                column=self.positions[tokens],
-                has_padding=not bool(real.all()),
+                column=self._columns[tokens],
+                has_padding=self._width is not None or not bool(real.all()),
             )
 
     def indices(self, number: int, parts: int, heads: int) -> tuple[Tensor, Tensor]:

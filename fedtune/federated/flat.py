@@ -12,8 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from fedtune.models.forward import Forward, Precision, forward_of
+from fedtune.data.batches import Batch
+from fedtune.federated.graphs import StepGraphs
+from fedtune.models.forward import Forward, PackedForward, Precision, forward_of
 
 
 class FlatModel:
@@ -48,6 +51,23 @@ class FlatModel:
             parameter.data = view
             # Autograd adds into a gradient that is already there, so the view stays in place.
             parameter.grad = self.parameters.grad[self.slices[name]].view_as(parameter)
+
+        is_graphed = device.type == "cuda" and isinstance(self.forward, PackedForward)
+        self._graphs = StepGraphs(self._gradient, device) if is_graphed else None
+
+    def add_gradient(self, batch: Batch, draws: torch.Generator | None = None) -> Tensor:
+        """Add the gradient of the batch's mean loss to that of the parameters; gives the loss, ().
+
+        ``draws`` is what dropout draws from, on a CPU. The loss is there until the next call.
+        """
+        if self._graphs is not None and batch.labels.dim() == 1:
+            return self._graphs.run(batch)
+        return self._gradient(batch, draws)
+
+    def _gradient(self, batch: Batch, draws: torch.Generator | None = None) -> Tensor:
+        loss = cross_entropy(self.forward(batch, draws), batch.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
     @property
     def num_parameters(self) -> int:

@@ -9,7 +9,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from fedtune.config import TrialConfig
 from fedtune.data.batches import DeviceSplit
@@ -157,13 +156,12 @@ def train(
     for indices in batches:
         batch = data.batch(indices)
         optimizer.zero_grad(set_to_none=False)
-        loss = cross_entropy(flat.forward(batch, draws), batch.labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = flat.add_gradient(batch, draws)
         if correct is not None:
             assert flat.parameters.grad is not None
             correct(flat.parameters.grad, flat.values)
         optimizer.step()
-        loss_sum += loss.detach() * len(batch)
+        loss_sum += loss * len(batch)
         num_examples += len(batch)
         seen(len(batch))
     total = loss_sum.item()
