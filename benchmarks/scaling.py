@@ -98,7 +98,8 @@ def main() -> None:
         f"turn by turn. {measured_on(asked.threads)}\n"
     )
     print(f"Clients ({asked.model}):\n")
-    print(table("clients", [1, 8, 32, 128, 1024], common, asked.rounds), flush=True)
+    clients = [number for number in (1, 8, 32, 128, 1024) if number <= asked.examples]
+    print(table("clients", clients, common, asked.rounds), flush=True)
     print(f"\nModels (K = {asked.clients}):\n")
     shapes = ["2x128", "4x128", "4x256", "8x256"]
     print(table("model", shapes, common | {"examples": asked.examples // 4}, asked.rounds))

@@ -55,8 +55,13 @@ def torch_dropout() -> Iterator[None]:
 def all_tokens_in_the_last_layer() -> Iterator[None]:
     own = PackedEncoder.__call__
 
-    def whole(self: PackedEncoder, *given: Any, first_only: bool = False) -> Tensor:
-        hidden = own(self, *given)
+    def whole(
+        self: PackedEncoder,
+        *given: Any,
+        first_only: bool = False,
+        draws: torch.Generator | None = None,
+    ) -> Tensor:
+        hidden = own(self, *given, draws=draws)
         return hidden.index_select(0, given[1].starts) if first_only else hidden
 
     with mock.patch.object(PackedEncoder, "__call__", whole):
