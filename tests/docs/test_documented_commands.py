@@ -85,7 +85,9 @@ READ = {
     "fedtune sweep mini-study": "162 trials of 2,048 texts each",
     "fedtune sweep heterogeneity-rates": "25 trials of 1,024 texts each",
     "python -m tools.server_rates": "tests/tools/test_server_rates.py runs it",
+    "python -m tools.collapse": "tests/tools/test_collapse.py runs it",
     "python -m tools.step_law": "tests/tools/test_step_law.py runs it",
+    "fedtune sync starve-causal": "a hundred trials; the line below is as good",
     "fedtune sync mini-study": "162 trials: tests/test_same_tables.py does this with six",
     "fedtune report mini-study": "162 trials: tests/test_same_tables.py does this with six",
 }
@@ -170,9 +172,8 @@ def test_every_command_that_the_pages_show_can_be_given(command: Command) -> Non
     elif words[0] == "python" and words[1].endswith(".py"):
         assert (ROOT / words[1]).is_file()
     elif words[0] == "python":
-        assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").exists() or (
-            ROOT / words[2] / "__main__.py"
-        ).is_file()
+        module = ROOT / words[2].replace(".", "/")
+        assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()
     elif words[0] == "sbatch":
         script = next(word for word in words if word.endswith(".sh"))
         asked = words[words.index(script) + 1 :]
