@@ -58,7 +58,8 @@ def need(trial: Trial) -> Need:
     with products of p bytes, its inputs and outputs, (8 + 16 p) h, and attention's weights and what
     was dropped of them, 2 p for each of the heads and each token of the text. The last layer keeps
     next to nothing, as only first tokens go through it; the way back needs a layer's worth besides.
-    (Korthikanti et al. 2022, equation 2, have 34 h and 5 for a usual forward in 16 bits.)
+    (Korthikanti et al. 2022, equation 2, have 34 h and 5 for a usual forward in 16 bits.) On a GPU
+    recorded steps keep theirs for good, beside those of evaluations and of steps that are not.
     """
     config, shape, texts = trial.config, shape_of(trial), texts_of(trial)
     product = 2 if config.precision == "bf16" else 4
@@ -71,6 +72,8 @@ def need(trial: Trial) -> Need:
     attended = 2 * product * shape["heads"] * longest
     per_token = (8 + 16 * product) * shape["hidden_size"] + attended
     activations = per_token * max(shape["layers"] * tokens, EVALUATION_TOKENS)
+    if on_gpu and _is_packed(trial.model_dir):
+        activations += per_token * shape["layers"] * tokens
     data = BYTES_PER_TOKEN * sum(split.tokens for split in texts.values())
     vectors = (copies + (0.5 if product == 2 else 0)) * parameters
     held = _ALLOCATOR * (vectors + activations + data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -126,6 +127,8 @@ def _measure(trial: Trial) -> Rates:
     if device.startswith("cuda"):
         import torch
 
-        del federation  # the trials need the room on the GPU
+        federation.flat.drop_graphs()  # the trials need the room on the GPU
+        del federation
+        gc.collect()
         torch.cuda.empty_cache()
     return rates

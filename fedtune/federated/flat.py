@@ -53,7 +53,7 @@ class FlatModel:
             parameter.grad = self.parameters.grad[self.slices[name]].view_as(parameter)
 
         is_graphed = device.type == "cuda" and isinstance(self.forward, PackedForward)
-        self._graphs = StepGraphs(self._gradient, device) if is_graphed else None
+        self._graphs = StepGraphs(device) if is_graphed else None
 
     def add_gradient(self, batch: Batch, draws: torch.Generator | None = None) -> Tensor:
         """Add the gradient of the batch's mean loss to that of the parameters; gives the loss, ().
@@ -61,8 +61,18 @@ class FlatModel:
         ``draws`` is what dropout draws from, on a CPU. The loss is there until the next call.
         """
         if self._graphs is not None and batch.labels.dim() == 1:
-            return self._graphs.run(batch)
+            return self._graphs.run(batch, self._gradient)
         return self._gradient(batch, draws)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Are steps recorded, once their shape has occurred often enough?"""
+        return self._graphs is not None
+
+    def drop_graphs(self) -> None:
+        """Give back what recorded steps hold of a GPU's memory; they can be recorded again."""
+        if self._graphs is not None:
+            self._graphs = StepGraphs(self.parameters.device)
 
     def _gradient(self, batch: Batch, draws: torch.Generator | None = None) -> Tensor:
         loss = cross_entropy(self.forward(batch, draws), batch.labels)

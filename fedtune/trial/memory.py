@@ -12,7 +12,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """From its making on: of the process, or on a GPU what PyTorch has allocated there.
+    """From its making on: of the process, or on a GPU what PyTorch has reserved there.
 
     A process that has trained before keeps what that left: on a CPU kernels compiled for the shapes
     of other texts, up to hundreds of MB. So a processor's peak is known of the ``first`` trial of a
@@ -26,6 +26,7 @@ class PeakMemory:
         if device.startswith("cuda"):
             # Else a device with a number is unknown to the next call.
             torch.cuda.init()  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()  # of the trials before
             torch.cuda.reset_peak_memory_stats(device)
         elif _CLEAR.is_file():
             try:
@@ -38,7 +39,7 @@ class PeakMemory:
         if not self._known:
             return None
         if self._device.startswith("cuda"):
-            return torch.cuda.max_memory_allocated(self._device) / 1e6
+            return torch.cuda.max_memory_reserved(self._device) / 1e6
         lines = _STATUS.read_text().splitlines() if _STATUS.is_file() else []
         for line in lines:
             if line.startswith("VmHWM:"):

@@ -197,6 +197,19 @@ def _new_rounds(
     folder: TrialFolder | None,
     target: Callable[[], Target],
 ) -> Iterator[dict[str, Any]]:
+    try:
+        yield from _rounds(federation, records, digest, folder, target)
+    finally:
+        federation.flat.drop_graphs()
+
+
+def _rounds(
+    federation: Federation,
+    records: list[dict[str, Any]],
+    digest: LogDigest,
+    folder: TrialFolder | None,
+    target: Callable[[], Target],
+) -> Iterator[dict[str, Any]]:
     rule = federation.trial.stop_rule
     records = list(records)
     pending: list[dict[str, Any]] = []

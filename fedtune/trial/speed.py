@@ -14,6 +14,7 @@ import torch
 
 from fedtune.data.batches import DeviceSplit
 from fedtune.federated.evaluation import evaluate
+from fedtune.federated.graphs import SEEN_BEFORE
 from fedtune.federated.local import train_client
 from fedtune.trial.federation import Federation
 
@@ -36,10 +37,13 @@ def measure(federation: Federation, num_batches: int) -> tuple[float, float]:
     with federation.settings():
         flat.values.copy_(federation.server.params)
         whole = replace(recipe, local_epochs=1, drop_last=False, batch_size=len(data))
-        trained = [
-            _pace(data, some, partial(train_client, flat, data, some, whole, 0, 0))
-            for some in islice(cycle(batches), 2 * num_batches)
-        ]
+        trained = []
+        for some in islice(cycle(batches), 2 * num_batches):
+            trains = partial(train_client, flat, data, some, whole, 0, 0)
+            if flat.is_recorded:  # as most steps of a trial are
+                for _ in range(SEEN_BEFORE + 1):
+                    trains()
+            trained.append(_pace(data, some, trains))
         evaluated = [
             _pace(test, some, partial(evaluate, flat, test.subset(some)))
             for some in [*looked_at, *looked_at]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ def test_fillers_of_pairs_have_segments_too(without_dropout: Path) -> None:
 
 def test_few_shapes_occur_and_no_position_that_the_model_lacks() -> None:
     rng = np.random.default_rng(0)
-    lengths = rng.integers(3, 65, 400)
+    lengths = rng.integers(1, 65, 400)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     split = Split(np.full(offsets[-1], 7, np.int32), offsets, rng.integers(0, NUM_CLASSES, 400))
     data, shapes = on_device(split), set()
@@ -64,9 +66,11 @@ def test_few_shapes_occur_and_no_position_that_the_model_lacks() -> None:
             full = filled(batch)
             packing = full.packing
             assert len(full.token_ids) == packing.num_tokens == int(packing.lengths.sum())
-            assert packing.num_tokens <= 1.13 * batch.packing.num_tokens + 65
+            assert packing.num_tokens <= 1.13 * batch.packing.num_tokens + 67
+            assert packing.groups[0].width == 32 * math.ceil(int(batch.packing.lengths.max()) / 32)
             assert int(packing.positions.max()) == int(batch.packing.positions.max())
-            assert full.labels.tolist() == [*batch.labels.tolist(), -100, -100]
+            assert full.labels[:size].tolist() == batch.labels.tolist()
+            assert set(full.labels[size:].tolist()) == {-100}
             assert (full.token_ids[batch.packing.num_tokens :] == PAD).all()
             shapes.add((packing.num_tokens, len(full), packing.groups[0].width))
     assert len(shapes) < 45
@@ -80,11 +84,8 @@ def test_a_recorded_step_reads_all_of_the_new_batch(
     recorded = []
 
     class Again:
-        def __init__(self, step: Any, loss: torch.Tensor):
-            self.step, self.loss = step, loss
-
-        def pool(self) -> tuple[int, int]:
-            return 0, 1
+        def __init__(self, step: Any):
+            self.step, self.loss = step, torch.zeros(())
 
         def replay(self) -> None:
             (batch,) = self.step.args
@@ -92,44 +93,57 @@ def test_a_recorded_step_reads_all_of_the_new_batch(
             batch.packing._biases.clear()
             self.loss.copy_(self.step())
 
-    def record(step: Any, device: object, pool: object) -> tuple[Again, torch.Tensor]:
-        assert pool == ((0, 1) if recorded else None)
-        recorded.append(step)
-        again = Again(step, torch.zeros(()))
-        return again, again.loss
+    class Recorder:
+        def __init__(self, device: torch.device):
+            assert not recorded, "one for all graphs of a model"
 
-    monkeypatch.setattr(graphs, "record", record)
+        def record(self, step: Any) -> tuple[Again, torch.Tensor]:
+            recorded.append(Again(step))
+            return recorded[-1], recorded[-1].loss
+
+    monkeypatch.setattr(graphs, "Recorder", Recorder)
     flat, data = load_flat(without_dropout / name), on_device(random_split(60))
-    steps = StepGraphs(flat._gradient, torch.device("cpu"))
+    steps = StepGraphs(torch.device("cpu"))
+    run = partial(steps.run, gradient=flat._gradient)
     for start in range(0, 52, 2):
         batch = data.batch(torch.arange(8) + start)
         types = (torch.arange(len(batch.token_ids)) % 3 == 0).int()
         batch = replace(batch, token_types=types)
-        own, ran = (gradient(flat, add, batch) for add in (flat.add_gradient, steps.run))
+        own, ran = (gradient(flat, add, batch) for add in (flat.add_gradient, run))
         torch.testing.assert_close(ran, own, rtol=1e-3, atol=1e-5)
     assert 1 <= len(recorded) <= 3, "26 batches of 8 texts have two numbers of tokens or three"
+    monkeypatch.setattr(graphs, "MOST_GRAPHS", 0)
+    steps = StepGraphs(torch.device("cpu"))
+    for _ in range(5):
+        steps.run(data.batch(torch.arange(8)), flat._gradient)
+    assert len(recorded) <= 3, "beyond the most, steps run kernel by kernel"
 
 
 def test_labels_that_are_distributions_are_not_filled_up(without_dropout: Path) -> None:
     flat, data = load_flat(without_dropout / "bert"), on_device(random_split(6))
-    flat._graphs = StepGraphs(pytest.fail, torch.device("cpu"))  # type: ignore[arg-type]
+    flat._graphs = StepGraphs(torch.device("cpu"))
+    flat._graphs.run = pytest.fail  # type: ignore[assignment]
     soft = torch.full((6, NUM_CLASSES), 1 / NUM_CLASSES)
     batch = data.labelled(soft).batch(torch.arange(6))
     assert flat.add_gradient(batch).isfinite()
 
 
-def _on_gpu(split: Split) -> DeviceSplit:
-    device = torch.device("cuda")
-    return DeviceSplit(split, num_classes=NUM_CLASSES, pad_token_id=PAD, pad_to=None, device=device)
-
-
-def _trained(directory: Path, precision: Any = "fp32") -> tuple[torch.Tensor, FlatModel]:
+def _trained(
+    directory: Path, precision: Any = "fp32", device: str = "cuda"
+) -> tuple[torch.Tensor, FlatModel]:
     from fedtune.models.classifier import load_classifier
     from fedtune.trial.device import deterministic_kernels
 
     model = load_classifier(directory, label_names=("a", "b", "c"), seed=0)
-    flat, data = FlatModel(model.to("cuda"), precision), _on_gpu(random_split(100))
-    with torch.random.fork_rng(devices=["cuda"]), deterministic_kernels():
+    flat = FlatModel(model.to(device), precision)
+    data = DeviceSplit(
+        random_split(100),
+        num_classes=NUM_CLASSES,
+        pad_token_id=PAD,
+        pad_to=None,
+        device=torch.device(device),
+    )
+    with torch.random.fork_rng(devices=[device]), deterministic_kernels():
         for client_id in range(3):
             examples = torch.arange(33) + 33 * client_id
             train_client(flat, data, examples, recipe(batch_size=8), 1, client_id)
@@ -152,3 +166,14 @@ def test_recorded_kernels_give_the_bits_of_those_not_recorded(
     assert not flat._graphs._recorded
     assert torch.equal(with_graphs, again)
     assert torch.equal(with_graphs, without)
+
+
+@on_gpu
+def test_a_gpu_that_is_not_the_first_records_its_own_kernels(tiny: Path) -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two GPUs")
+    first, _ = _trained(tiny / "bert", device="cuda:0")
+    second, flat = _trained(tiny / "bert", device="cuda:1")
+    assert flat._graphs is not None
+    assert flat._graphs._recorded
+    assert torch.equal(first.cpu(), second.cpu())
