@@ -4,7 +4,10 @@
 
 Prints, as Markdown, the accuracy of every cell with its difference to FedAvg, and a verdict on each
 prediction by the rule that was committed with them: a difference *is one* if it has the same sign
-in every seed and its mean is larger than what the test texts leave open.
+in every seed and its mean is larger than what the test texts leave open. All seeds have the same
+test texts, so what these leave open is that of the mean over seeds, text by text; with one seed it
+is McNemar's test. Taken as texts of their own, as the rule could also be read, they would leave
+less open.
 """
 
 from __future__ import annotations
@@ -90,6 +93,10 @@ def read(store: Path, sweep: str = "heterogeneity") -> Cells:
     """The cells of a sweep that has come to its end. Raises BadInput where it has not."""
     plan = load_plan(store, sweep)
     results = [r for r in LaunchResult.of_store(store, plan).results if not r.trial.is_baseline]
+    diverged = [r.trial.trial_id for r in results if r.diverged]
+    if diverged:
+        what = f"{', '.join(diverged)} diverged, of which the rule says nothing"
+        raise BadInput.of("sweep", plan.name, what)
     missing = [r.trial.trial_id for r in results if not r.ended or r.predictions is None]
     if missing:
         raise BadInput.of("sweep", plan.name, f"{len(missing)} of its trials lack rounds")
@@ -211,26 +218,37 @@ def _server_optimizers(cells: Cells) -> Judged:
     }
     seen = "; ".join(f"{SHOWN[name]}, K = {k}: {each}" for (name, k), each in found.items())
     signs = [{each.sign for (_, k), each in found.items() if k == clients} for clients in CLIENTS]
-    holds, fails = all(1 in of for of in signs), all(of == {-1} for of in signs)
+    holds, fails = all(1 in of for of in signs), any(of == {-1} for of in signs)
     return Judged("P6", seen, _verdict(holds, fails))
 
 
 def _worst_client(cells: Cells) -> Judged:
-    parts, holds = [], True
+    """Fails where the number is missed, or where the strategies that serve the worst client best
+    are all surely less accurate than the best one.
+    """
+    parts, holds, fails = [], True, False
     for clients in CLIENTS:
-        plain = cells["α = 0.1", "fedavg", clients]
-        assert plain.mean_client is not None
-        assert plain.worst_client is not None
-        gap = plain.mean_client - plain.worst_client
         of = {name: cells["α = 0.1", name, clients] for name in STRATEGIES}
+        gap = _of_client(of["fedavg"].mean_client) - _of_client(of["fedavg"].worst_client)
         best = max(of, key=lambda name: of[name].accuracy.mean)
-        kindest = max(of, key=lambda name: of[name].worst_client or 0.0)
-        holds = holds and gap >= WORST and best == kindest
+        worst = {name: _of_client(cell.worst_client) for name, cell in of.items()}
+        kindest = [name for name in STRATEGIES if worst[name] == max(worst.values())]
+        less = {
+            name: Difference(difference(of[name].accuracy, of[best].accuracy)).sign < 0
+            for name in kindest
+        }
+        holds = holds and gap >= WORST and best in kindest
+        fails = fails or gap < WORST or all(less.values())
         parts.append(
-            f"K = {clients}: {100 * gap:.1f} points; best {SHOWN[best]}, "
-            f"best for the worst client {SHOWN[kindest]}"
+            f"K = {clients}: {100 * gap:.1f} points; best {SHOWN[best]}, best for the worst client "
+            + " and ".join(f"{SHOWN[name]} ({worst[name]:.3f})" for name in kindest)
         )
-    return Judged("P7", "; ".join(parts), _verdict(holds, not holds))
+    return Judged("P7", "; ".join(parts), _verdict(holds, fails))
+
+
+def _of_client(accuracy: float | None) -> float:
+    assert accuracy is not None, "clients differ"
+    return accuracy
 
 
 def _fewer_steps(cells: Cells) -> Judged:

@@ -60,6 +60,7 @@ def test_a_world_as_predicted_holds_in_all_eight() -> None:
         ("P5", {"much_scaffold_32": (0.71, 0.72, 0.73)}, "fails"),
         ("P5", {"much_scaffold_32": (0.51, 0.52, 0.53)}, "holds"),
         ("P6", {"much_fedadam_8": (0.70, 0.701, 0.702)}, "open"),
+        ("P6", {"much_fedadam_8": (0.6, 0.6, 0.6), "much_fedavgm_8": (0.6, 0.6, 0.6)}, "fails"),
         ("P7", {"much_fedavg_8": (0.74, 0.74, 0.74)}, "holds"),
         ("P8", {"much_scaffold_32": (0.75, 0.75, 0.75)}, "fails"),
         ("P8", {"much_scaffold_32": (0.699, 0.702, 0.701)}, "open"),
@@ -71,12 +72,26 @@ def test_one_cell_that_is_otherwise_is_noticed(
     assert verdicts(**changed)[name] == verdict
 
 
-def test_a_worst_client_that_another_strategy_serves_better_is_noticed() -> None:
+@pytest.mark.parametrize(
+    ("strategy", "worst", "verdict"),
+    [("fedavgm", 0.54, "holds"), ("scaffold", 0.69, "fails"), ("fedadam", 0.55, "holds")],
+)
+def test_a_strategy_that_serves_the_worst_client_better_has_to_be_as_good(
+    strategy: str, worst: float, verdict: str
+) -> None:
     cells = world()
-    other = cells["α = 0.1", "scaffold", 8]
-    cells["α = 0.1", "scaffold", 8] = Cell(other.accuracy, other.mean_client, 0.69)
-    assert judge(cells)[6].verdict == "fails"
-    assert "best for the worst client SCAFFOLD" in judge(cells)[6].seen
+    other = cells["α = 0.1", strategy, 8]
+    cells["α = 0.1", strategy, 8] = Cell(other.accuracy, other.mean_client, worst)
+    assert judge(cells)[6].verdict == verdict
+
+
+def test_of_strategies_that_are_alike_none_is_wrong_to_be_the_kindest() -> None:
+    cells = world(much_fedprox_8=(0.718, 0.722, 0.719))
+    alike = cells["α = 0.1", "fedprox", 8]
+    cells["α = 0.1", "fedprox", 8] = Cell(alike.accuracy, alike.mean_client, 0.69)
+    assert judge(cells)[6].verdict == "open"
+    cells["α = 0.1", "fedavg", 8] = Cell(alike.accuracy, 0.70, 0.60)
+    assert judge(cells)[6].verdict == "fails", "the number is missed"
 
 
 def test_a_difference_needs_every_seed_and_more_than_the_texts_leave_open() -> None:
