@@ -4,7 +4,7 @@
 
 A shape is LAYERSxWIDTH of a BERT with random weights and BERT base's vocabulary. Both sides train
 in this process on the same batches and take turns, round by round; the first round, in which
-fedtune records its steps, is not counted.
+fedtune records most of its steps, is not counted.
 The eager loop is what one writes by hand: transformers' model under bf16 autocast, a copy for each
 client, added to a running mean. Its texts are on the device already, padded once and cut to the
 longest of a batch, so it is spared the DataLoader; and its kernels need not be deterministic, as
